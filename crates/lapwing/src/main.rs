@@ -1,0 +1,3 @@
+//! Lapwing, an MQTT platform: broker and command line.
+
+fn main() {}
