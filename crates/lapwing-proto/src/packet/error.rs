@@ -1,0 +1,106 @@
+use std::fmt;
+
+use super::{PacketType, PropertyId, ProtocolVersion, ReasonCode};
+use crate::topic::TopicError;
+
+/// Why bytes are no valid packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeError {
+    reason_code: ReasonCode,
+    fault: &'static str,
+    property: Option<PropertyId>,
+}
+
+impl DecodeError {
+    pub(super) const fn malformed(fault: &'static str) -> Self {
+        Self::new(ReasonCode::MalformedPacket, fault)
+    }
+
+    pub(super) const fn protocol(fault: &'static str) -> Self {
+        Self::new(ReasonCode::ProtocolError, fault)
+    }
+
+    pub(super) const fn new(reason_code: ReasonCode, fault: &'static str) -> Self {
+        Self { reason_code, fault, property: None }
+    }
+
+    pub(super) const fn at(mut self, property: PropertyId) -> Self {
+        self.property = Some(property);
+        self
+    }
+
+    /// With which a 5.0 peer is told, in CONNACK or DISCONNECT.
+    pub fn reason_code(&self) -> ReasonCode {
+        self.reason_code
+    }
+
+    /// What is wrong, in words.
+    pub fn fault(&self) -> &'static str {
+        self.fault
+    }
+
+    /// The property at fault, if it is one.
+    pub fn property(&self) -> Option<PropertyId> {
+        self.property
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.fault)?;
+        match self.property {
+            Some(property) => write!(f, " ({property})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl From<TopicError> for DecodeError {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Empty => Self::new(ReasonCode::TopicNameInvalid, "the topic is empty"),
+            TopicError::TooLong => Self::malformed("the topic is too long"),
+            TopicError::Null => Self::malformed("a topic contains U+0000"),
+            TopicError::WildcardInName => {
+                Self::new(ReasonCode::TopicNameInvalid, "a topic name contains a wildcard")
+            }
+            TopicError::MisplacedHash => {
+                Self::new(ReasonCode::TopicFilterInvalid, "'#' is not alone in the last level of a filter")
+            }
+            TopicError::MisplacedPlus => {
+                Self::new(ReasonCode::TopicFilterInvalid, "'+' is not alone in its level of a filter")
+            }
+            TopicError::InvalidShare => {
+                Self::new(ReasonCode::TopicFilterInvalid, "not of the form $share/NAME/FILTER")
+            }
+        }
+    }
+}
+
+/// Why a packet has no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A string or binary field has a length prefix of 16 bits `[MQTT-1.5.4-1]`.
+    #[error("a string or binary field has at most 65,535 bytes, this one has {0}")]
+    FieldTooLong(usize),
+    /// The remaining length has at most four bytes of seven bits.
+    #[error("a packet has at most 268,435,455 bytes behind its fixed header, this one has {0}")]
+    PacketTooLong(usize),
+    /// A PUBLISH at QoS 1 or 2 needs a packet identifier `[MQTT-2.2.1-2]`.
+    #[error("a PUBLISH at QoS 1 or 2 needs a packet identifier")]
+    NoPacketId,
+    /// A PUBLISH needs a topic name or, in 5.0, a topic alias.
+    #[error("a PUBLISH needs a topic name, or in 5.0 a topic alias")]
+    NoTopic,
+    /// The version has no such packet.
+    #[error("MQTT {1} has no {0} packet")]
+    NotInVersion(PacketType, ProtocolVersion),
+    /// The version allows a password only with a user name `[MQTT-3.1.2-22]` of 3.1.1.
+    #[error("before MQTT 5.0 a password needs a user name")]
+    PasswordWithoutUserName,
+    /// A packet whose list must not be empty.
+    #[error("a {0} packet needs at least one entry")]
+    Empty(PacketType),
+}

@@ -1,0 +1,171 @@
+use std::fmt;
+
+use super::reader::Reader;
+use super::{DecodeError, ProtocolVersion, QoS, ReasonCode};
+
+/// The largest packet there can be: 268,435,455 bytes behind a fixed header of five.
+pub const MAXIMUM_PACKET_SIZE: u32 = 268_435_460;
+
+/// What a packet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the specification's names say it; `Packet` describes each")]
+#[repr(u8)]
+pub enum PacketType {
+    Connect = 1,
+    ConnAck,
+    Publish,
+    PubAck,
+    PubRec,
+    PubRel,
+    PubComp,
+    Subscribe,
+    SubAck,
+    Unsubscribe,
+    UnsubAck,
+    PingReq,
+    PingResp,
+    Disconnect,
+    Auth,
+}
+
+impl PacketType {
+    fn from_first_byte(byte: u8) -> Option<Self> {
+        Some(match byte >> 4 {
+            1 => Self::Connect,
+            2 => Self::ConnAck,
+            3 => Self::Publish,
+            4 => Self::PubAck,
+            5 => Self::PubRec,
+            6 => Self::PubRel,
+            7 => Self::PubComp,
+            8 => Self::Subscribe,
+            9 => Self::SubAck,
+            10 => Self::Unsubscribe,
+            11 => Self::UnsubAck,
+            12 => Self::PingReq,
+            13 => Self::PingResp,
+            14 => Self::Disconnect,
+            15 => Self::Auth,
+            _ => return None,
+        })
+    }
+
+    /// The four flag bits that the type must have; PUBLISH uses them itself.
+    pub(super) fn flags(self) -> u8 {
+        match self {
+            Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for PacketType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "CONNECT",
+            Self::ConnAck => "CONNACK",
+            Self::Publish => "PUBLISH",
+            Self::PubAck => "PUBACK",
+            Self::PubRec => "PUBREC",
+            Self::PubRel => "PUBREL",
+            Self::PubComp => "PUBCOMP",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::SubAck => "SUBACK",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::UnsubAck => "UNSUBACK",
+            Self::PingReq => "PINGREQ",
+            Self::PingResp => "PINGRESP",
+            Self::Disconnect => "DISCONNECT",
+            Self::Auth => "AUTH",
+        })
+    }
+}
+
+/// The bytes of one whole packet: its fixed header taken apart, the rest not yet looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    packet_type: PacketType,
+    flags: u8,
+    body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Takes the next whole packet off the front of `input`.
+    ///
+    /// `Ok(None)`, with `input` as it was, when more bytes must arrive first. Nothing is ever reserved
+    /// for a length that a peer merely declares.
+    ///
+    /// # Errors
+    /// As soon as the fixed header is there: a reserved packet type, a remaining length of more than four
+    /// bytes `[MQTT-1.5.5-1]`, or a packet of more than `maximum_packet_size` bytes in all.
+    pub fn split(input: &mut &'a [u8], maximum_packet_size: u32) -> Result<Option<Self>, DecodeError> {
+        let Some(&first) = input.first() else { return Ok(None) };
+        let Some(packet_type) = PacketType::from_first_byte(first) else {
+            return Err(DecodeError::malformed("packet type 0 is reserved"));
+        };
+        let Some((remaining, header)) = remaining_length(&input[1..])? else { return Ok(None) };
+        let total = 1 + header + remaining;
+        if total as u64 > u64::from(maximum_packet_size) {
+            return Err(DecodeError::new(ReasonCode::PacketTooLarge, "the packet is larger than allowed"));
+        }
+        if input.len() < total {
+            return Ok(None);
+        }
+        let (packet, rest) = input.split_at(total);
+        *input = rest;
+        Ok(Some(Self { packet_type, flags: first & 0x0f, body: &packet[1 + header..] }))
+    }
+
+    /// How many bytes the packet at the front of `input` has in all, if its fixed header is there and
+    /// well formed.
+    pub fn declared_size(input: &[u8]) -> Option<usize> {
+        let (remaining, header) = remaining_length(input.get(1..)?).ok()??;
+        Some(1 + header + remaining)
+    }
+
+    /// The packet's type.
+    pub fn packet_type(&self) -> PacketType {
+        self.packet_type
+    }
+
+    /// How many bytes stand behind the fixed header.
+    pub fn remaining_length(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(super) fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    pub(super) fn reader(&self) -> Reader<'a> {
+        Reader::new(self.body)
+    }
+
+    /// Reserved flag bits have the values that the specification gives them `[MQTT-2.1.3-1]`. In 3.1 they
+    /// were free, and DUP was set on a repeated PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+    pub(super) fn check_flags(&self, version: ProtocolVersion) -> Result<(), DecodeError> {
+        if self.flags == self.packet_type.flags() || version == ProtocolVersion::V31 {
+            Ok(())
+        } else {
+            Err(DecodeError::malformed("reserved flag bits in the fixed header"))
+        }
+    }
+
+    /// The QoS in a PUBLISH's flags `[MQTT-3.3.1-4]`.
+    pub(super) fn qos(&self) -> Result<QoS, DecodeError> {
+        QoS::from_bits(self.flags >> 1 & 0b11).ok_or(DecodeError::malformed("QoS 3 does not exist"))
+    }
+}
+
+/// The remaining length and how many bytes it took; `None` when its last byte is still to come.
+fn remaining_length(input: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+    let mut value = 0;
+    for at in 0..4 {
+        let Some(&byte) = input.get(at) else { return Ok(None) };
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, at + 1)));
+        }
+    }
+    Err(DecodeError::malformed("the remaining length has more than four bytes"))
+}

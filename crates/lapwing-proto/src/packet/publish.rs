@@ -1,0 +1,132 @@
+use super::property::properties;
+use super::{DecodeError, EncodeError, Frame, PacketId, PacketType, PayloadFormat, ProtocolVersion, QoS};
+use super::{SubscriptionIdentifier, TopicAlias, UserProperty, writer};
+use crate::topic::TopicName;
+
+/// PUBLISH: a message.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Publish<'a> {
+    /// Sent before, perhaps. Never set at QoS 0.
+    pub dup: bool,
+    /// The quality of service of this delivery.
+    pub qos: QoS,
+    /// To a server: keep the message for later subscribers. From a server: it had been kept.
+    pub retain: bool,
+    /// The topic name; `None` where a topic alias stands for it, which is possible in 5.0 only.
+    pub topic: Option<TopicName<'a>>,
+    /// Present at QoS 1 and 2, absent at QoS 0 `[MQTT-2.2.1-2]`.
+    pub packet_id: Option<PacketId>,
+    /// Properties.
+    pub properties: PublishProperties<'a>,
+    /// Any bytes, or none.
+    pub payload: &'a [u8],
+}
+
+properties! {
+    /// The properties of a PUBLISH.
+    PublishProperties {
+        /// Whether the payload is text.
+        payload_format_indicator: PayloadFormat = PayloadFormatIndicator,
+        /// Seconds after which the message is of no use; absent: it does not expire.
+        message_expiry_interval: u32 = MessageExpiryInterval,
+        /// Stands for the topic name, or is to stand for it.
+        topic_alias: TopicAlias = TopicAlias,
+        /// Where a response is to be published.
+        response_topic: TopicName<'a> = ResponseTopic,
+        /// Returned with the response.
+        correlation_data: &'a [u8] = CorrelationData,
+        /// What the payload is, as in a MIME type.
+        content_type: &'a str = ContentType,
+        ;
+        /// Forwarded with the message, in their order `[MQTT-3.3.2-18]`.
+        user_properties: UserProperty<'a> = UserProperty,
+        /// From a server: of the subscriptions that selected the message.
+        subscription_identifiers: SubscriptionIdentifier = SubscriptionIdentifier,
+    }
+}
+
+const DUP: u8 = 0b1000;
+const RETAIN: u8 = 0b0001;
+
+impl<'a> Publish<'a> {
+    /// A message at QoS 0, not retained, without properties.
+    pub fn new(topic: TopicName<'a>, payload: &'a [u8]) -> Self {
+        Self {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: Some(topic),
+            packet_id: None,
+            properties: PublishProperties::default(),
+            payload,
+        }
+    }
+
+    /// Decodes the packet in `frame`.
+    pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        let qos = frame.qos()?;
+        let mut dup = frame.flags() & DUP != 0;
+        if dup && qos == QoS::AtMostOnce {
+            if version != ProtocolVersion::V31 {
+                return Err(DecodeError::malformed("DUP is set at QoS 0")); // [MQTT-3.3.1-2]
+            }
+            dup = false;
+        }
+        let mut reader = frame.reader();
+        let topic = match reader.string_with_null()? {
+            "" if version.has_properties() => None,
+            text => Some(TopicName::new(text)?),
+        };
+        let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
+        let properties = PublishProperties::decode(&mut reader, version)?;
+        if topic.is_none() && properties.topic_alias.is_none() {
+            return Err(DecodeError::protocol("neither a topic name nor a topic alias"));
+        }
+        let retain = frame.flags() & RETAIN != 0;
+        Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+    }
+
+    /// Appends the packet.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let mut flags = self.qos.bits() << 1;
+        if self.dup {
+            flags |= DUP;
+        }
+        if self.retain {
+            flags |= RETAIN;
+        }
+        writer::packet(out, PacketType::Publish, flags, self.remaining_length(version), |out| {
+            writer::field(out, self.topic.map_or(b"", |topic| topic.as_str().as_bytes()));
+            if let (Some(packet_id), true) = (self.packet_id, self.qos > QoS::AtMostOnce) {
+                writer::u16(out, packet_id.get());
+            }
+            self.properties.write(version, out);
+            out.extend_from_slice(self.payload);
+        })
+    }
+
+    /// How many bytes [`encode`](Self::encode) appends.
+    pub fn size(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+        writer::total_size(self.remaining_length(version)?)
+    }
+
+    /// Where in the encoded packet the packet identifier stands at QoS 1 and 2: a server that sends one
+    /// message to many encodes it once and patches the identifier.
+    pub fn packet_id_offset(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+        let remaining = self.remaining_length(version)?;
+        let fixed_header = writer::total_size(remaining)? - remaining;
+        Ok(fixed_header + 2 + self.topic.map_or(0, |topic| topic.as_str().len()))
+    }
+
+    pub(super) fn remaining_length(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+        if self.topic.is_none() && (self.properties.topic_alias.is_none() || !version.has_properties()) {
+            return Err(EncodeError::NoTopic);
+        }
+        if self.packet_id.is_none() && self.qos > QoS::AtMostOnce {
+            return Err(EncodeError::NoPacketId);
+        }
+        let topic = writer::field_size(self.topic.map_or(0, |topic| topic.as_str().len()))?;
+        let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
+        Ok(topic + packet_id + self.properties.size(version)? + self.payload.len())
+    }
+}
