@@ -57,7 +57,6 @@ pub use value::{
 
 /// Any control packet.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a packet is decoded on the stack and lives for one call")]
 pub enum Packet<'a> {
     /// Client to server: the first packet.
     Connect(Connect<'a>),
