@@ -1,0 +1,271 @@
+use std::collections::VecDeque;
+
+use super::SessionError;
+use crate::packet::{PacketId, PacketType, QoS};
+
+/// The QoS 1 and 2 messages that this end sends: a window of consecutive packet identifiers, flat in
+/// memory, in the order in which the messages were first sent.
+///
+/// `M` is whatever stands for a message, typically a reference-counted pointer. The window outlives the
+/// connection; how many messages are open is counted from zero on each connection.
+///
+/// An identifier whose message is done stays in the window, empty, while an older one is not. So the window
+/// spans at most the 65,535 identifiers there are: a peer that acknowledges everything but one message
+/// is sent 65,534 more and then waited for.
+#[derive(Debug, Clone)]
+pub struct Outbound<M> {
+    /// The identifier of the first slot; the others follow.
+    first: PacketId,
+    slots: VecDeque<Slot<M>>,
+    /// What remains to be sent again on this connection, before anything new.
+    resending: VecDeque<PacketId>,
+    open: u16,
+    receive_maximum: u16,
+    /// Counts PUBRECs, whose order is that of the PUBRELs.
+    received: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Slot<M> {
+    /// Acknowledged, or never used for a message.
+    Free,
+    /// Used by a packet that is not a PUBLISH.
+    Reserved,
+    /// QoS 1, waiting for PUBACK.
+    AwaitPubAck(M),
+    /// QoS 2, waiting for PUBREC.
+    AwaitPubRec(M),
+    /// QoS 2, waiting for PUBCOMP; the number orders the PUBRELs.
+    AwaitPubComp(u32),
+}
+
+/// What is to be sent again upon resuming a session, with the same packet identifier `[MQTT-4.4.0-1]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resend<'a, M> {
+    /// A PUBLISH, with DUP set `[MQTT-3.3.1-1]`.
+    Publish(PacketId, QoS, &'a M),
+    /// A PUBREL.
+    PubRel(PacketId),
+}
+
+const IDS: usize = 65_535;
+
+impl<M> Default for Outbound<M> {
+    fn default() -> Self {
+        Self {
+            first: PacketId::FIRST,
+            slots: VecDeque::new(),
+            resending: VecDeque::new(),
+            open: 0,
+            receive_maximum: u16::MAX,
+            received: 0,
+        }
+    }
+}
+
+impl<M> Outbound<M> {
+    /// Begins a connection on which the peer takes `receive_maximum` messages at a time. All that is in
+    /// flight is to be sent again: call [`resend`](Self::resend) until it gives nothing, and again when
+    /// acknowledgements have made room.
+    pub fn begin(&mut self, receive_maximum: u16) {
+        self.open = 0;
+        self.receive_maximum = receive_maximum;
+        self.resending.clear();
+        let mut releases = Vec::new();
+        let mut id = self.first;
+        for slot in &mut self.slots {
+            match slot {
+                Slot::Free => {}
+                Slot::Reserved => *slot = Slot::Free,
+                Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_) => self.resending.push_back(id),
+                Slot::AwaitPubComp(order) => releases.push((*order, id)),
+            }
+            id = id.next();
+        }
+        // PUBRELs go out in the order of the PUBRECs [MQTT-4.6.0-4], PUBLISHes in their own [MQTT-4.6.0-1].
+        releases.sort_unstable_by_key(|&(order, _)| std::cmp::Reverse(self.received.wrapping_sub(order)));
+        for (_, id) in releases.into_iter().rev() {
+            self.resending.push_front(id);
+        }
+        self.drop_free();
+    }
+
+    /// The next packet to send again, if the receive maximum allows one.
+    pub fn resend(&mut self) -> Option<Resend<'_, M>> {
+        while self.open < self.receive_maximum {
+            let id = self.resending.pop_front()?;
+            let index = self.index(id).unwrap_or(usize::MAX);
+            match self.slots.get(index) {
+                Some(Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_) | Slot::AwaitPubComp(_)) => {}
+                _ => continue, // acknowledged meanwhile, without having been sent on this connection
+            }
+            self.open += 1;
+            return match &self.slots[index] {
+                Slot::AwaitPubAck(message) => Some(Resend::Publish(id, QoS::AtLeastOnce, message)),
+                Slot::AwaitPubRec(message) => Some(Resend::Publish(id, QoS::ExactlyOnce, message)),
+                _ => Some(Resend::PubRel(id)),
+            };
+        }
+        None
+    }
+
+    /// Whether a new message may be sent now: the receive maximum is not reached `[MQTT-3.3.4-7]`, an
+    /// identifier is free, and nothing remains to be sent again before it.
+    pub fn is_open(&self) -> bool {
+        self.open < self.receive_maximum && self.slots.len() < IDS && self.resending.is_empty()
+    }
+
+    /// Takes up a message that is about to be sent, at QoS 1 or 2, and gives its packet identifier; gives
+    /// the message back when none may be sent now.
+    pub fn send(&mut self, qos: QoS, message: M) -> Result<PacketId, M> {
+        if !self.is_open() {
+            return Err(message);
+        }
+        debug_assert_ne!(qos, QoS::AtMostOnce);
+        let id = self.next_id();
+        self.slots.push_back(match qos {
+            QoS::ExactlyOnce => Slot::AwaitPubRec(message),
+            _ => Slot::AwaitPubAck(message),
+        });
+        self.open += 1;
+        Ok(id)
+    }
+
+    /// An identifier for a SUBSCRIBE or UNSUBSCRIBE, which no receive maximum limits; `None` when all are
+    /// in use. It is given back with [`release`](Self::release), or by [`begin`](Self::begin).
+    pub fn reserve(&mut self) -> Option<PacketId> {
+        if self.slots.len() >= IDS {
+            return None;
+        }
+        let id = self.next_id();
+        self.slots.push_back(Slot::Reserved);
+        Some(id)
+    }
+
+    /// Gives back an identifier of [`reserve`](Self::reserve); `false` if it was none.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        let reserved = matches!(self.slot(packet_id), Some(Slot::Reserved));
+        if reserved {
+            self.free(packet_id);
+        }
+        reserved
+    }
+
+    /// A PUBACK has arrived: gives the message, or `None` if no message waits under that identifier.
+    pub fn puback(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
+        match self.slot(packet_id) {
+            Some(Slot::AwaitPubAck(_)) => {}
+            Some(Slot::AwaitPubRec(_) | Slot::AwaitPubComp(_)) => {
+                return Err(SessionError::WrongAcknowledgement(PacketType::PubAck, packet_id));
+            }
+            _ => return Ok(None),
+        }
+        Ok(self.close(packet_id))
+    }
+
+    /// A PUBREC has arrived. With `accepted` (a reason code below 0x80) a PUBREL answers it and the message
+    /// is given; otherwise the message is given and nothing is sent `[MQTT-4.3.3-4]`. `None` if no message
+    /// waits under that identifier: a PUBREL with "packet identifier not found" then answers it, or a plain
+    /// PUBREL where [`awaits_pubcomp`](Self::awaits_pubcomp).
+    pub fn pubrec(&mut self, packet_id: PacketId, accepted: bool) -> Result<Option<M>, SessionError> {
+        let Some(index) = self.index(packet_id) else { return Ok(None) };
+        match &self.slots[index] {
+            Slot::AwaitPubRec(_) if !accepted => Ok(self.close(packet_id)),
+            Slot::AwaitPubRec(_) => {
+                let released = Slot::AwaitPubComp(self.received);
+                self.received = self.received.wrapping_add(1);
+                match std::mem::replace(&mut self.slots[index], released) {
+                    Slot::AwaitPubRec(message) => Ok(Some(message)),
+                    _ => Ok(None),
+                }
+            }
+            Slot::AwaitPubAck(_) => Err(SessionError::WrongAcknowledgement(PacketType::PubRec, packet_id)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a PUBREL has been sent under that identifier and not been answered.
+    pub fn awaits_pubcomp(&self, packet_id: PacketId) -> bool {
+        matches!(self.slot(packet_id), Some(Slot::AwaitPubComp(_)))
+    }
+
+    /// A PUBCOMP has arrived; `false` if nothing waits under that identifier.
+    pub fn pubcomp(&mut self, packet_id: PacketId) -> Result<bool, SessionError> {
+        match self.slot(packet_id) {
+            Some(Slot::AwaitPubComp(_)) => {
+                self.close(packet_id);
+                Ok(true)
+            }
+            Some(Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_)) => {
+                Err(SessionError::WrongAcknowledgement(PacketType::PubComp, packet_id))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// How many messages are in flight, over all connections of the session.
+    pub fn len(&self) -> usize {
+        let in_flight = |slot: &&Slot<M>| !matches!(slot, Slot::Free | Slot::Reserved);
+        self.slots.iter().filter(in_flight).count()
+    }
+
+    /// Whether no message is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| matches!(slot, Slot::Free | Slot::Reserved))
+    }
+
+    /// Gives all messages that the peer has not yet received, in order, and forgets the rest: the session
+    /// has ended.
+    pub fn take(&mut self) -> impl Iterator<Item = (QoS, M)> {
+        self.resending.clear();
+        std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot {
+            Slot::AwaitPubAck(message) => Some((QoS::AtLeastOnce, message)),
+            Slot::AwaitPubRec(message) => Some((QoS::ExactlyOnce, message)),
+            Slot::Free | Slot::Reserved | Slot::AwaitPubComp(_) => None,
+        })
+    }
+
+    fn next_id(&self) -> PacketId {
+        let number = (usize::from(self.first.get()) - 1 + self.slots.len()) % IDS + 1;
+        PacketId::new(number as u16).unwrap_or(PacketId::FIRST)
+    }
+
+    fn index(&self, id: PacketId) -> Option<usize> {
+        let (id, first) = (usize::from(id.get()), usize::from(self.first.get()));
+        let index = if id >= first { id - first } else { id + IDS - first };
+        (index < self.slots.len()).then_some(index)
+    }
+
+    fn slot(&self, id: PacketId) -> Option<&Slot<M>> {
+        self.index(id).map(|index| &self.slots[index])
+    }
+
+    /// Ends a message's flow and counts it off.
+    fn close(&mut self, id: PacketId) -> Option<M> {
+        // One that the peer acknowledges before it was sent again on this connection was not counted.
+        let counted = !self.resending.contains(&id);
+        if counted {
+            self.open = self.open.saturating_sub(1);
+        }
+        self.free(id)
+    }
+
+    fn free(&mut self, id: PacketId) -> Option<M> {
+        let index = self.index(id)?;
+        let slot = std::mem::replace(&mut self.slots[index], Slot::Free);
+        if index == 0 {
+            self.drop_free();
+        }
+        match slot {
+            Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    fn drop_free(&mut self) {
+        while let Some(Slot::Free) = self.slots.front() {
+            self.slots.pop_front();
+            self.first = self.first.next();
+        }
+    }
+}
