@@ -37,10 +37,11 @@ impl Stream {
         self.peer.ip().is_loopback() || own.is_ok_and(|own: IpAddr| own == self.peer.ip())
     }
 
-    /// Ends both directions: what was written before still arrives.
-    pub fn close(&self) {
+    /// Ends this end's direction: what was written before still arrives.
+    pub fn finish(&self) {
         let Kind::Tcp(stream) = &self.kind;
-        let _ = stream.shutdown(Shutdown::Both);
+        // It fails only where the peer has ended the connection already.
+        let _ = stream.shutdown(Shutdown::Write);
     }
 }
 

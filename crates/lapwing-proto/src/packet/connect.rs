@@ -138,6 +138,14 @@ impl<'a> Connect<'a> {
         Ok(Self { version, clean_start, keep_alive, client_id, will, user_name, password, properties })
     }
 
+    /// The protocol level in a CONNECT that could not be decoded, as far as it has one: a server chooses by it
+    /// the version in which it answers.
+    pub fn declared_level(frame: Frame<'_>) -> Option<u8> {
+        let mut reader = frame.reader();
+        let name = reader.binary().ok()?;
+        if name == b"MQTT" || name == b"MQIsdp" { reader.u8().ok() } else { None }
+    }
+
     /// Appends the packet.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         writer::packet(out, PacketType::Connect, 0, self.remaining_length(), |out| {
