@@ -1,5 +1,7 @@
 //! Properties of topic names, filters and the two trees, held against the plainest way to say the same.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lapwing_proto::fuzzing;

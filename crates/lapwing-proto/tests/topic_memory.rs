@@ -1,5 +1,6 @@
 //! How much memory the trees take. Alone in its process: what other tests allocate would be counted too.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use lapwing_proto::topic::{FilterTree, NameTree, TopicFilter, TopicName};
 
