@@ -51,19 +51,29 @@ fn requirement_sets(folder: &Path) -> Result<Vec<PathBuf>> {
 fn prepare(requirements: &Path, environment: &Path) -> Result<PathBuf> {
     let version = command::output(Command::new("python3").arg("--version")).context("Python 3 is needed")?;
     let wanted = format!("{version}{}", fs::read_to_string(requirements)?);
-    let stamp = environment.join("requirements.stamp");
-    let python = environment.join("bin/python");
-    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted)
-        && command::succeeds(Command::new(&python).arg("--version"))
-    {
-        return Ok(python);
+    let python = interpreter(environment);
+    if !is_current(environment, &wanted) {
+        create(environment)?;
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        command::run_checked(pip.arg(requirements))?;
+        fs::write(stamp(environment), wanted)?;
     }
-    create(environment)?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    command::run_checked(pip.arg(requirements))?;
-    fs::write(&stamp, wanted)?;
     Ok(python)
+}
+
+/// Whether the environment was made for `wanted`, to the end, and its interpreter still starts.
+fn is_current(environment: &Path, wanted: &str) -> bool {
+    fs::read_to_string(stamp(environment)).is_ok_and(|present| present == wanted)
+        && command::succeeds(Command::new(interpreter(environment)).arg("--version"))
+}
+
+fn interpreter(environment: &Path) -> PathBuf {
+    environment.join("bin/python")
+}
+
+fn stamp(environment: &Path) -> PathBuf {
+    environment.join("requirements.stamp")
 }
 
 /// Makes an empty environment. Debian's Python can do it only with the package `python3-venv`.
@@ -97,17 +107,15 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_is_made_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (requirements, environment) = (folder.path().join("none.txt"), folder.path().join("environment"));
-        fs::write(&requirements, "# nothing\n").unwrap();
-        let python = prepare(&requirements, &environment).unwrap();
-        let mark = environment.join("mark");
-        fs::write(&mark, "").unwrap();
-        assert_eq!(prepare(&requirements, &environment).unwrap(), python);
-        assert!(mark.exists(), "made again although nothing changed");
-        fs::write(&requirements, "# still nothing\n").unwrap();
-        prepare(&requirements, &environment).unwrap();
-        assert!(!mark.exists(), "kept although the requirements changed");
+    fn an_environment_is_kept_while_its_stamp_is_right() {
+        let environment = tempfile::tempdir().unwrap();
+        let environment = environment.path();
+        fs::write(stamp(environment), "Python 3.11.7\npytest==1\n").unwrap();
+        assert!(!is_current(environment, "Python 3.11.7\npytest==1\n"), "it has no interpreter");
+        fs::create_dir(environment.join("bin")).unwrap();
+        std::os::unix::fs::symlink("/bin/true", interpreter(environment)).unwrap();
+        assert!(is_current(environment, "Python 3.11.7\npytest==1\n"));
+        assert!(!is_current(environment, "Python 3.11.7\npytest==2\n"));
+        assert!(!is_current(environment, "Python 3.12.0\npytest==1\n"));
     }
 }
