@@ -81,6 +81,11 @@ impl Broker {
         &self.listening
     }
 
+    /// Whether it still runs. It stops by itself only where the system fails it.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Stops accepting, tells every client, writes what waits for them, and returns when all is done: at
     /// most about a second later.
     pub fn shut_down(mut self) -> io::Result<()> {

@@ -154,10 +154,8 @@ impl EventLoop {
         let Some(Some(socket)) = self.sockets.get_mut(token - first_socket) else { return };
         if event.is_writable() && !socket.is_writable {
             socket.is_writable = true;
-            let id = socket.id;
-            self.write(id);
+            self.shard.mark_dirty(socket.id);
         }
-        let Some(Some(socket)) = self.sockets.get_mut(token - first_socket) else { return };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             socket.is_read_closed |= event.is_read_closed() || event.is_error();
             make_ready(&mut self.ready, socket);
@@ -259,10 +257,9 @@ impl EventLoop {
     }
 
     fn resume(&mut self, id: ConnectionId) {
-        if let Some(socket) = socket(&mut self.sockets, id) {
-            if std::mem::take(&mut socket.is_paused) {
-                make_ready(&mut self.ready, socket);
-            }
+        let Some(socket) = socket(&mut self.sockets, id) else { return };
+        if std::mem::take(&mut socket.is_paused) {
+            make_ready(&mut self.ready, socket);
         }
     }
 
@@ -331,11 +328,10 @@ impl EventLoop {
     }
 
     fn remove(&mut self, id: ConnectionId, now: Instant) {
-        if socket(&mut self.sockets, id).is_some() {
-            if let Some(mut socket) = self.sockets[id.index()].take() {
-                // It fails only for a socket that was never registered.
-                let _ = self.poll.registry().deregister(&mut socket.stream);
-            }
+        if let Some(socket) = socket(&mut self.sockets, id) {
+            // It fails only for a socket that was never registered.
+            let _ = self.poll.registry().deregister(&mut socket.stream);
+            self.sockets[id.index()] = None;
         }
         self.shard.lost(id, now);
     }

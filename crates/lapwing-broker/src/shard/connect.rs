@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::{
-    ConnAck, Connect, Frame, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, Will as WillPacket,
+    ConnAck, Connect, Frame, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Will as WillPacket,
 };
 use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
@@ -87,13 +87,11 @@ impl Shard {
 
     /// A verdict has come that was waited for.
     pub(super) fn finish_authentication(&mut self, id: ConnectionId, verdict: Verdict) {
+        let now = self.now;
         let Some(connection) = self.connection_mut(id) else { return };
         let Phase::Authenticating(pending) = &mut connection.phase else { return };
-        let Pending { connect, client_id } = std::mem::replace(
-            &mut **pending,
-            Pending { connect: Vec::new(), client_id: String::new() },
-        );
-        connection.heard = self.now;
+        let Pending { connect, client_id } = std::mem::take(&mut **pending);
+        connection.heard = now;
         let mut input = &connect[..];
         if let Ok(Some(frame)) = Frame::split(&mut input, u32::MAX) {
             match Connect::decode(frame) {

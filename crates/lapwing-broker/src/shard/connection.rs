@@ -43,7 +43,7 @@ pub(super) enum Phase {
 }
 
 /// A CONNECT that waits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pending {
     /// The packet, encoded.
     pub(super) connect: Vec<u8>,

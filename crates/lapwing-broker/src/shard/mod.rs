@@ -162,8 +162,7 @@ impl Shard {
 
     /// Handles whole packets at the front of `input`, and leaves there what must wait.
     fn handle_packets(&mut self, id: ConnectionId, input: &mut &[u8]) {
-        loop {
-            let Some(connection) = self.connection_mut(id) else { break };
+        while let Some(connection) = self.connection(id) {
             let limits = &self.shared.limits;
             let maximum = match connection.phase {
                 Phase::AwaitingConnect => limits.connect_packet_size_maximum,
@@ -294,7 +293,8 @@ impl Shard {
         self.serial
     }
 
-    fn mark_dirty(&mut self, id: ConnectionId) {
+    /// Lets the event loop look at a connection's outbox at the end of the turn.
+    pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id.index()) {
             deliver::mark_dirty(&mut self.dirty, connection);
         }

@@ -154,7 +154,7 @@ impl Routes {
 }
 
 impl Target {
-    fn new(session: SessionId, subscribed: &Subscribed) -> Self {
+    pub(super) fn new(session: SessionId, subscribed: &Subscribed) -> Self {
         Self {
             session,
             qos: subscribed.options.qos,

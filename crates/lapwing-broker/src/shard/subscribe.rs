@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use lapwing_proto::packet::{
-    Packet, PacketId, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription,
+    Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription,
     SubscriptionIdentifier, Unsubscribe,
 };
 use lapwing_proto::topic::TopicFilter;
@@ -25,7 +25,7 @@ impl Shard {
                 }
             });
         }
-        self.send_suback(id, subscribe.packet_id, &reason_codes, Packet::SubAck);
+        self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
         for replay in replays {
             self.replay(id, replay);
         }
@@ -77,7 +77,7 @@ impl Shard {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
         let reason_codes: Vec<_> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
-        self.send_suback(id, unsubscribe.packet_id, &reason_codes, Packet::UnsubAck);
+        self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
     fn unsubscribe(&mut self, id: ConnectionId, session_id: SessionId, filter: TopicFilter<'_>) -> ReasonCode {
@@ -91,16 +91,6 @@ impl Shard {
         } else {
             ReasonCode::NoSubscriptionExisted
         }
-    }
-
-    fn send_suback(
-        &mut self,
-        id: ConnectionId,
-        packet_id: PacketId,
-        reason_codes: &[ReasonCode],
-        packet: for<'a> fn(SubAck<'a>) -> Packet<'a>,
-    ) {
-        self.send(id, &packet(SubAck::new(packet_id, reason_codes)));
     }
 }
 
