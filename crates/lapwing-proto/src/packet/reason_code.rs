@@ -102,6 +102,8 @@ impl ReasonCode {
                 matches!(value, 0x00..=0x02 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1..=0xa2)
             }
             PacketType::UnsubAck => matches!(value, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91),
+            // The list of all codes has "bad authentication method" (0x8C) for DISCONNECT, the one in the
+            // section on DISCONNECT does not. It is of use when a client authenticates anew.
             PacketType::Disconnect => {
                 matches!(value, 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2)
             }
