@@ -104,3 +104,34 @@ pub enum EncodeError {
     #[error("a {0} packet needs at least one entry")]
     Empty(PacketType),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_in_words() {
+        let error = DecodeError::malformed("a string is not UTF-8");
+        assert_eq!(error.to_string(), "a string is not UTF-8");
+        assert_eq!(error.reason_code(), ReasonCode::MalformedPacket);
+        let error = DecodeError::protocol("a property appears twice").at(PropertyId::ReceiveMaximum);
+        assert_eq!(error.to_string(), "a property appears twice (Receive Maximum)");
+        assert_eq!(error.fault(), "a property appears twice");
+        assert_eq!(error.property(), Some(PropertyId::ReceiveMaximum));
+    }
+
+    #[test]
+    fn an_ill_formed_topic_is_malformed() {
+        let error = DecodeError::from(TopicError::WildcardInName);
+        assert_eq!(error.reason_code(), ReasonCode::MalformedPacket);
+        assert_eq!(error.to_string(), "a topic name contains a wildcard");
+    }
+
+    #[test]
+    fn an_encoding_error_names_packet_and_version() {
+        let error = EncodeError::NotInVersion(PacketType::Auth, ProtocolVersion::V311);
+        assert_eq!(error.to_string(), "MQTT 3.1.1 has no AUTH packet");
+        let error = EncodeError::Empty(PacketType::Subscribe);
+        assert_eq!(error.to_string(), "a SUBSCRIBE packet needs at least one entry");
+    }
+}

@@ -397,3 +397,21 @@ macro_rules! properties {
     };
 }
 pub(super) use properties;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_show_the_names_of_the_specification() {
+        assert_eq!(PropertyId::MaximumQoS.to_string(), "Maximum QoS");
+        assert_eq!(PropertyId::SharedSubscriptionAvailable.to_string(), "Shared Subscription Available");
+    }
+
+    #[test]
+    fn there_are_27_properties() {
+        let found: Vec<_> = (0..1000).filter_map(PropertyId::from_number).collect();
+        assert_eq!(found.len(), 27);
+        assert!(found.iter().all(|&id| PropertyId::from_number(id as u32) == Some(id)));
+    }
+}

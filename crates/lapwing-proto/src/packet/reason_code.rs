@@ -119,3 +119,34 @@ impl fmt::Display for ReasonCode {
         write!(f, "{} (0x{:02X})", self.name(), self.value())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_shows_its_name_and_value() {
+        assert_eq!(ReasonCode::Success.to_string(), "success (0x00)");
+        assert_eq!(ReasonCode::GrantedQoS1.to_string(), "granted QoS 1 (0x01)");
+        assert_eq!(ReasonCode::NotAuthorized.to_string(), "not authorized (0x87)");
+        assert_eq!(ReasonCode::BadUserNameOrPassword.to_string(), "bad user name or password (0x86)");
+    }
+
+    #[test]
+    fn all_codes_are_found_by_their_values() {
+        let found: Vec<_> = (0..=u8::MAX).filter_map(ReasonCode::from_value).collect();
+        assert_eq!(found, ReasonCode::ALL);
+        assert_eq!(found.len(), 43);
+        assert!(found.iter().all(|code| code.is_error() == (code.value() >= 0x80)));
+    }
+
+    #[test]
+    fn every_code_belongs_to_some_packet() {
+        use PacketType::{Auth, ConnAck, Disconnect, PubAck, PubRec, PubRel, SubAck, UnsubAck};
+        let types = [ConnAck, PubAck, PubRec, PubRel, SubAck, UnsubAck, Disconnect, Auth];
+        for code in ReasonCode::ALL {
+            assert!(types.iter().any(|&packet_type| code.is_valid_in(packet_type)), "{code}");
+        }
+        assert!(!ReasonCode::Success.is_valid_in(PacketType::Publish), "a PUBLISH has no code");
+    }
+}

@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use lapwing_proto::packet::{Ack, AckProperties, Auth, ConnAck, Connect, Disconnect, Packet, PayloadFormat};
 use lapwing_proto::packet::{Publish, QoS, ReasonCode, SubAck, Subscribe, SubscriptionIdentifier};
 use lapwing_proto::packet::{RetainHandling, TopicAlias, Unsubscribe, Will};
-use lapwing_proto::topic::TopicName;
+use lapwing_proto::topic::{TopicFilter, TopicName};
 use serde_json::{Map, Value, json};
 
 /// The whole packet.
@@ -178,7 +178,7 @@ fn subscribe(packet: &Subscribe<'_>) -> Map<String, Value> {
 }
 
 fn unsubscribe(packet: &Unsubscribe<'_>) -> Map<String, Value> {
-    let filters: Vec<_> = packet.filters.iter().map(|filter| filter.as_str()).collect();
+    let filters: Vec<_> = packet.filters.iter().map(TopicFilter::as_str).collect();
     let mut fields = object(json!({"packet_id": packet.packet_id.get(), "filters": filters}));
     let user_properties = packet.properties.user_properties.iter();
     let mut properties = Map::new();
