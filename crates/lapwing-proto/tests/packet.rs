@@ -90,7 +90,9 @@ proptest! {
         repair_length in any::<bool>(),
     ) {
         let mut bytes = Vec::new();
-        prop_assume!(packet.encode(version, &mut bytes).is_ok());
+        if packet.encode(version, &mut bytes).is_err() {
+            return Ok(()); // what has no bytes is the first test's matter
+        }
         for (at, byte, kind) in damages {
             let at = at.index(bytes.len());
             match kind {
@@ -116,7 +118,9 @@ proptest! {
         (version, packet) in version().prop_flat_map(|v| (Just(v), packet(v))),
     ) {
         let mut bytes = Vec::new();
-        prop_assume!(packet.encode(version, &mut bytes).is_ok());
+        if packet.encode(version, &mut bytes).is_err() {
+            return Ok(()); // what has no bytes is the first test's matter
+        }
         for mut input in [&bytes[..], &bytes[..bytes.len().min(5)]] {
             match Frame::split(&mut input, limit) {
                 Ok(_) => prop_assert!(bytes.len() <= limit as usize),
@@ -150,7 +154,8 @@ fn split<'a>(
                 Some(_) => {
                     let taken = &before[..before.len() - input.len()];
                     prop_assert_eq!(Frame::declared_size(before), Some(taken.len()));
-                    let frame = Frame::split(&mut &*leak(taken.to_vec()), MAXIMUM_PACKET_SIZE);
+                    let mut taken = leak(taken.to_vec());
+                    let frame = Frame::split(&mut taken, MAXIMUM_PACKET_SIZE);
                     packets.push(Packet::decode(frame.unwrap().unwrap(), version).unwrap());
                 }
             }
