@@ -71,7 +71,12 @@ pub(crate) fn waker(poll: &Poll) -> io::Result<mio::Waker> {
 }
 
 impl EventLoop {
-    pub(crate) fn new(poll: Poll, shard: Shard, mailbox: Mailbox, mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(crate) fn new(
+        poll: Poll,
+        shard: Shard,
+        mailbox: Mailbox,
+        mut listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
         }
@@ -134,9 +139,11 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
-        let wakes_at = [self.shard.poll_timeout(), self.closing.front().map(|&(at, _)| at), self.accept_after];
+        let wakes_at =
+            [self.shard.poll_timeout(), self.closing.front().map(|&(at, _)| at), self.accept_after];
         // A millisecond more, since the clock's milliseconds are cut off.
-        let until = |at: Instant| if at <= now { Duration::ZERO } else { at.since(now) + Duration::from_millis(1) };
+        let until =
+            |at: Instant| if at <= now { Duration::ZERO } else { at.since(now) + Duration::from_millis(1) };
         wakes_at.into_iter().flatten().min().map(until)
     }
 

@@ -78,9 +78,8 @@ impl Config {
             }
         }
         for setting in settings {
-            let (key, value) = setting
-                .split_once('=')
-                .ok_or_else(|| anyhow!("--set {setting}: write --set key=value"))?;
+            let (key, value) =
+                setting.split_once('=').ok_or_else(|| anyhow!("--set {setting}: write --set key=value"))?;
             merge(&mut merged, layer(key, value, &format!("--set {setting}"))?);
         }
         decode(merged, "the configuration")

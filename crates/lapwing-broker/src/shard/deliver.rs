@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::{Ack, EncodeError, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::packet::SubscriptionIdentifier;
+use lapwing_proto::packet::{Ack, EncodeError, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
@@ -156,7 +156,8 @@ impl Shard {
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
     pub(super) fn pump(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index as usize).filter(|session| session.id == id) else {
+        let Some(session) = self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
+        else {
             return;
         };
         let Some(connection) = session.connection.and_then(|id| self.connections.get_mut(id.index())) else {
@@ -192,12 +193,7 @@ impl Shard {
     }
 
     /// Sends one message to one connection, not by way of a subscription's route: a retained one.
-    pub(super) fn deliver_retained(
-        &mut self,
-        id: ConnectionId,
-        target: &Target,
-        message: &Arc<Message>,
-    ) {
+    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Arc<Message>) {
         let qos = message.qos.min(target.qos);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
@@ -271,7 +267,8 @@ fn append_own(connection: &mut Connection, publish: &Publish<'_>) -> bool {
     let Some(open) = connection.open_mut() else { return false };
     let maximum = u64::from(open.link.peer.maximum_packet_size);
     // An alias only makes the packet larger that introduces it.
-    let fits = |publish: &Publish<'_>, version| publish.size(version).is_ok_and(|size| size as u64 <= maximum);
+    let fits =
+        |publish: &Publish<'_>, version| publish.size(version).is_ok_and(|size| size as u64 <= maximum);
     let Open { link, .. } = open;
     let version = link.version;
     if !fits(publish, version) {

@@ -146,7 +146,8 @@ impl Shard {
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
                 Some(deadline) if deadline <= now => {
                     let seconds = open.link.keep_alive.seconds();
-                    let fault = format!("nothing heard for one and a half times the keep alive of {seconds} s");
+                    let fault =
+                        format!("nothing heard for one and a half times the keep alive of {seconds} s");
                     return self.fault(id, ReasonCode::KeepAliveTimeout, &fault);
                 }
                 deadline => deadline,

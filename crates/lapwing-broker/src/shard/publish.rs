@@ -13,7 +13,11 @@ impl Shard {
     pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
         if !publish.properties.subscription_identifiers.is_empty() {
             // [MQTT-3.3.4-6]
-            return self.fault(id, ReasonCode::ProtocolError, &"a client's PUBLISH with a subscription identifier");
+            return self.fault(
+                id,
+                ReasonCode::ProtocolError,
+                &"a client's PUBLISH with a subscription identifier",
+            );
         }
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let topic = match self.resolve_topic(id, publish) {

@@ -44,7 +44,8 @@ impl Shard {
             return true;
         }
         let limits = &self.shared.limits;
-        let is_full = messages.len() >= limits.retained_messages_maximum || *bytes >= limits.retained_bytes_maximum;
+        let is_full =
+            messages.len() >= limits.retained_messages_maximum || *bytes >= limits.retained_bytes_maximum;
         if is_full && messages.get(name).is_none() {
             return false;
         }
@@ -95,13 +96,14 @@ impl Shard {
         let mut messages = Vec::new();
         let mut expired = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let next = self.retained.messages.matches_after(replay.filter.as_filter(), after, STEP, |name, message| {
-            if message.is_expired(now) {
-                expired.push(name.to_buf());
-            } else {
-                messages.push(Arc::clone(message));
-            }
-        });
+        let next =
+            self.retained.messages.matches_after(replay.filter.as_filter(), after, STEP, |name, message| {
+                if message.is_expired(now) {
+                    expired.push(name.to_buf());
+                } else {
+                    messages.push(Arc::clone(message));
+                }
+            });
         match next {
             Some(name) => replay.after = Some(name),
             None => drop(connection.replays.remove(0)),

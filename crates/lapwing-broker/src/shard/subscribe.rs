@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use lapwing_proto::packet::{
-    Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription,
-    SubscriptionIdentifier, Unsubscribe,
+    Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionIdentifier,
+    Unsubscribe,
 };
 use lapwing_proto::topic::TopicFilter;
 
@@ -80,7 +80,12 @@ impl Shard {
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
-    fn unsubscribe(&mut self, id: ConnectionId, session_id: SessionId, filter: TopicFilter<'_>) -> ReasonCode {
+    fn unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        filter: TopicFilter<'_>,
+    ) -> ReasonCode {
         let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
         session.filters.remove(&filter.to_buf());
         if let Some(connection) = self.connection_mut(id) {

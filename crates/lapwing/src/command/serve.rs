@@ -82,7 +82,11 @@ fn prepare(directory: &Path) -> anyhow::Result<()> {
             bail!("the data directory {shown} is no directory; choose another with --data");
         }
         let probe = directory.join(".lapwing-probe");
-        let cannot = || format!("the data directory {shown} cannot be written; give this user the right, or choose another with --data");
+        let cannot = || {
+            format!(
+                "the data directory {shown} cannot be written; give this user the right, or choose another with --data"
+            )
+        };
         std::fs::read_dir(directory).with_context(cannot)?;
         std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).with_context(cannot)?;
         return Ok(());
@@ -98,7 +102,10 @@ fn prepare(directory: &Path) -> anyhow::Result<()> {
 fn raise_descriptors() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < FEW_DESCRIPTORS => {
-            tracing::warn!(limit, "few file descriptors: about that many clients can connect; raise the limit with `ulimit -n`");
+            tracing::warn!(
+                limit,
+                "few file descriptors: about that many clients can connect; raise the limit with `ulimit -n`"
+            );
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of file descriptors cannot be raised"),

@@ -1,8 +1,3 @@
-//! What fuzz targets and property tests do with arbitrary bytes. Not for use by programs.
-//!
-//! Each function takes any bytes and panics if something does not hold. The targets in `fuzz/` only call
-//! them, so that the harnesses are compiled, linted and run on stable Rust as well.
-
 use crate::topic::{FilterTree, NameTree, TopicFilter, TopicName, TopicNameBuf};
 
 /// Applies a list of operations to both trees and compares them with plain lists after each.
