@@ -46,8 +46,12 @@ class Subscriber:
         """The next `count` lines."""
         return [self.line() for _ in range(count)]
 
+    def wait(self) -> None:
+        """Waits for its own end."""
+        self._end()
+
     def terminate(self) -> None:
-        """Ends it with SIGTERM: it says DISCONNECT."""
+        """Ends it with SIGTERM: it says DISCONNECT, in 5.0 with a wish for its will."""
         self._process.terminate()
         self._end()
 
@@ -167,7 +171,8 @@ def test_only_retained_messages(broker, publish, version):
 def test_will(publish, subscribe, version):
     watcher = subscribe("will/#", "-q", "1", version=version)
     will = ["--will-payload", "gone", "--will-qos", "1"]
-    subscribe("a", "--will-topic", "will/clean", *will, version=version).terminate()
+    # It ends by itself, with a DISCONNECT, after the first message.
+    subscribe("a", "-C", "1", "--will-topic", "will/clean", *will, version=version).wait()
     subscribe("a", "--will-topic", "will/lost", *will, version=version).kill()
     assert watcher.line() == "will/lost 1 0 gone"
 
