@@ -279,6 +279,9 @@ impl EventLoop {
                 if self.write(id) {
                     self.shard.drained(id, now);
                 }
+                if self.shard.wants_bytes(id) {
+                    self.resume(id);
+                }
                 self.close_if_done(id, now);
             }
             self.shard.take_dirty(&mut dirty);

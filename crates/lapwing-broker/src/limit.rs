@@ -32,8 +32,12 @@ pub struct Limits {
     pub sessions_maximum: usize,
     /// Subscriptions of a session.
     pub subscriptions_maximum: usize,
+    /// About how many bytes the subscriptions of a session may take: 200 for each, three times its filter, and
+    /// 60 for each level of a filter with wildcards.
+    pub subscription_bytes_maximum: usize,
     /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
-    /// 2 messages wait in the session's queue.
+    /// 2 messages wait in the session's queue. A client that does not read the answers to its own packets is
+    /// not read from either, once they exceed this by `packet_size_maximum`.
     pub outbox_bytes_maximum: usize,
     /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_messages_maximum: usize,
@@ -60,6 +64,7 @@ impl Default for Limits {
             session_expiry_maximum_s: u32::MAX,
             sessions_maximum: 1_000_000,
             subscriptions_maximum: 100_000,
+            subscription_bytes_maximum: 64 * 1024 * 1024,
             outbox_bytes_maximum: 16 * 1024 * 1024,
             queue_messages_maximum: 100_000,
             queue_bytes_maximum: 64 * 1024 * 1024,

@@ -11,6 +11,7 @@ use super::connection::{Open, Pending, Phase};
 use super::disconnect::End;
 use super::session::{Session, Will};
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 use crate::hook::{Client, Credentials, Identity, Later, Verdict};
 use crate::message::Message;
 
@@ -40,6 +41,10 @@ impl Shard {
             // [MQTT-4.12.0-1]
             let fault = "the authentication method is not offered";
             return self.refuse(id, connect.version, ReasonCode::BadAuthenticationMethod, fault);
+        }
+        if connect.will.is_some_and(|will| !self.is_allowed_depth(will.topic.as_str())) {
+            let fault = "the will's topic name has too many levels";
+            return self.refuse(id, connect.version, ReasonCode::TopicNameInvalid, fault);
         }
         let Some(connection) = self.connection(id) else { return };
         let credentials = Credentials {
@@ -123,8 +128,10 @@ impl Shard {
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.flows.begin(&link);
         if let Some(suppressed) = self.arrivals.allow(self.now) {
-            let (client_id, version, user_name) = (&client.client_id, link.version, &connect.user_name);
-            tracing::info!(%peer, ?client_id, ?user_name, %version, session_present, suppressed, "client connected");
+            let (client_id, version) = (&*excerpt(&client.client_id), link.version);
+            let user_name = connect.user_name.map(excerpt);
+            let user_name = user_name.as_deref();
+            tracing::info!(%peer, client_id, user_name, %version, session_present, suppressed, "client connected");
         }
         let deadline = link.keep_alive.server_deadline(self.now);
         let Some(connection) = self.connection_mut(id) else { return };

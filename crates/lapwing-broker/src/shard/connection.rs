@@ -4,7 +4,7 @@ use lapwing_proto::packet::ProtocolVersion;
 use lapwing_proto::session::{Instant, Link};
 
 use super::outbox::Outbox;
-use super::retained::Replay;
+use super::retained::Replays;
 use super::{ConnectionId, SessionId};
 use crate::hook::Client;
 
@@ -26,7 +26,7 @@ pub(super) struct Connection {
     /// When its timer fires.
     pub(super) timer: Instant,
     /// Retained messages that are still to be sent for new subscriptions.
-    pub(super) replays: Vec<Replay>,
+    pub(super) replays: Replays,
 }
 
 /// How far a connection has come.
@@ -71,7 +71,7 @@ impl Connection {
             is_dirty: false,
             heard: now,
             timer: now,
-            replays: Vec::new(),
+            replays: Replays::default(),
         }
     }
 

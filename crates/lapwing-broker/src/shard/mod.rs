@@ -121,6 +121,7 @@ impl Shard {
     /// A connection has been accepted.
     pub(crate) fn accept(&mut self, peer: SocketAddr, is_local: bool, now: Instant) -> ConnectionId {
         self.now = now;
+        self.discard_stale_timers();
         let serial = self.next_serial();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
@@ -219,11 +220,17 @@ impl Shard {
         self.continue_replays();
     }
 
-    /// Whether bytes of a connection may be read now. If not, it will be among
-    /// [`take_resumed`](Self::take_resumed) later, or is closing.
+    /// Whether bytes of a connection may be read now. If not, they may be later: when something has been
+    /// written to it, or when it is among [`take_resumed`](Self::take_resumed); or it is closing.
     pub(crate) fn wants_bytes(&self, id: ConnectionId) -> bool {
-        self.connection(id)
-            .is_some_and(|connection| matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_)))
+        let Limits { outbox_bytes_maximum, packet_size_maximum, .. } = self.shared.limits;
+        // No message is added above the first of the two, so that a client which only reads slowly is always
+        // heard. Beyond are answers to a client that goes on asking and does not read them.
+        let maximum = outbox_bytes_maximum.saturating_add(packet_size_maximum as usize);
+        self.connection(id).is_some_and(|connection| {
+            connection.outbox.len() <= maximum
+                && matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_))
+        })
     }
 
     /// Connections that have something to write or are to be closed.
@@ -284,6 +291,10 @@ impl Shard {
         self.connection_mut(id)?.open_mut()
     }
 
+    fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id.index as usize).filter(|session| session.id == id)
+    }
+
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
     }
@@ -305,6 +316,25 @@ impl Shard {
             connection.timer = at;
             self.timers.set(at, Timer::Connection(id));
         }
+    }
+
+    /// Timers are not taken back when what they were for is settled, and some are set for years ahead: once
+    /// most of them are of that kind, they are thrown away.
+    fn discard_stale_timers(&mut self) {
+        let live = self.connections.len() + 2 * self.sessions.len();
+        if self.timers.len() <= 2 * live + 1024 {
+            return;
+        }
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.retain(|at, timer| match timer {
+            Timer::Connection(id) => self.connection(id).is_some_and(|connection| connection.timer == at),
+            Timer::Session(id) => self.session(id).is_some_and(|session| session.expires == Some(at)),
+            Timer::Will(id) => {
+                let will = self.session(id).and_then(|session| session.will.as_ref());
+                will.is_some_and(|will| will.due == Some(at))
+            }
+        });
+        self.timers = timers;
     }
 
     fn malformed(&mut self, id: ConnectionId, error: DecodeError) {

@@ -7,6 +7,7 @@ use lapwing_proto::session::Receipt;
 use lapwing_proto::topic::TopicName;
 
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 use crate::hook::Client;
 
 impl Shard {
@@ -69,7 +70,12 @@ impl Shard {
         if !self.may_publish(&open.client, name, publish.qos, publish.retain) {
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
-                tracing::warn!(%client_id, topic = ?name.as_str(), suppressed, "not authorized to publish");
+                tracing::warn!(
+                    client_id,
+                    topic = &*excerpt(name.as_str()),
+                    suppressed,
+                    "not authorized to publish"
+                );
             }
             return ReasonCode::NotAuthorized;
         }

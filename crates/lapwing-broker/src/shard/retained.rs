@@ -1,7 +1,10 @@
 //! Retained messages, and sending them to new subscriptions a step at a time.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::OccupiedEntry;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use lapwing_proto::packet::Publish;
 use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicNameBuf};
 
@@ -29,6 +32,47 @@ pub(super) struct Replay {
     pub(super) filter: TopicFilterBuf,
     /// The last name looked at.
     pub(super) after: Option<TopicNameBuf>,
+}
+
+/// The replays of one connection: at most one for each filter, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Replays {
+    by_age: BTreeMap<u64, Replay>,
+    age_by_filter: HashMap<TopicFilterBuf, u64>,
+    youngest: u64,
+}
+
+impl Replays {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_age.is_empty()
+    }
+
+    /// Adds a replay, in place of an unfinished one for the same filter: what that one would still have sent, this
+    /// one sends.
+    fn push(&mut self, replay: Replay) {
+        self.youngest += 1;
+        if let Some(unfinished) = self.age_by_filter.insert(replay.filter.clone(), self.youngest) {
+            self.by_age.remove(&unfinished);
+        }
+        self.by_age.insert(self.youngest, replay);
+    }
+
+    fn first_mut(&mut self) -> Option<&mut Replay> {
+        self.by_age.first_entry().map(OccupiedEntry::into_mut)
+    }
+
+    fn remove_first(&mut self) {
+        if let Some((_, replay)) = self.by_age.pop_first() {
+            self.age_by_filter.remove(&replay.filter);
+        }
+    }
+
+    /// Ends the replay for a filter, if there is one.
+    pub(super) fn remove(&mut self, filter: &TopicFilterBuf) {
+        if let Some(age) = self.age_by_filter.remove(filter) {
+            self.by_age.remove(&age);
+        }
+    }
 }
 
 impl Shard {
@@ -106,7 +150,7 @@ impl Shard {
             });
         match next {
             Some(name) => replay.after = Some(name),
-            None => drop(connection.replays.remove(0)),
+            None => connection.replays.remove_first(),
         }
         let is_more = !connection.replays.is_empty();
         for name in expired {

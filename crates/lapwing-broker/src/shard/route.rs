@@ -13,6 +13,8 @@ use crate::message::Identifiers;
 
 /// Topics whose routes are remembered.
 const CACHE_MAXIMUM: usize = 4096;
+/// Bytes that they may take, beside the one that was added last.
+const CACHE_BYTES_MAXIMUM: usize = 16 * 1024 * 1024;
 
 /// The subscriptions of all sessions.
 #[derive(Debug, Default)]
@@ -26,6 +28,7 @@ pub(super) struct Routes {
     /// Routes of topics published to lately; thrown away when a subscription changes.
     cache: HashMap<Box<str>, Rc<Route>>,
     cache_generation: (u64, u64),
+    cache_bytes: usize,
 }
 
 /// A subscription as the broker keeps it.
@@ -117,30 +120,29 @@ impl Routes {
     /// Where messages published to `name` go.
     pub(super) fn route(&mut self, name: TopicName<'_>) -> Rc<Route> {
         let generation = (self.own.generation(), self.shared.generation());
-        if self.cache_generation != generation || self.cache.len() >= CACHE_MAXIMUM {
+        let is_full = self.cache.len() >= CACHE_MAXIMUM || self.cache_bytes > CACHE_BYTES_MAXIMUM;
+        if self.cache_generation != generation || is_full {
             self.cache.clear();
             self.cache_generation = generation;
+            self.cache_bytes = 0;
         }
         if let Some(route) = self.cache.get(name.as_str()) {
             return Rc::clone(route);
         }
         let route = Rc::new(self.resolve(name));
+        self.cache_bytes += name.as_str().len() + route.size();
         self.cache.insert(name.as_str().into(), Rc::clone(&route));
         route
     }
 
     fn resolve(&self, name: TopicName<'_>) -> Route {
         let mut route = Route::default();
-        self.own.matches(name, |&session, subscribed| route.targets.push(Target::new(session, subscribed)));
+        let mut selected = Vec::new();
+        self.own.matches(name, |&session, &subscribed| selected.push((session, subscribed)));
         self.shared.matches(name, |&group, &()| route.groups.push(group));
-        route.targets.sort_unstable_by_key(|target| target.session);
-        route.targets.dedup_by(|later, earlier| {
-            let same = later.session == earlier.session;
-            if same {
-                earlier.merge(later);
-            }
-            same
-        });
+        selected.sort_unstable_by_key(|&(session, _)| session);
+        let same_session = |one: &(SessionId, _), other: &(SessionId, _)| one.0 == other.0;
+        route.targets = selected.chunk_by(same_session).map(Target::overlapping).collect();
         route
     }
 
@@ -150,6 +152,18 @@ impl Routes {
         let at = *next % members.len().max(1);
         *next = at + 1;
         members[at..].iter().chain(&members[..at])
+    }
+}
+
+impl Route {
+    /// Bytes that keeping it takes.
+    fn size(&self) -> usize {
+        let identifiers =
+            self.targets.iter().flat_map(|target| &target.identifiers).map(|identifiers| identifiers.len());
+        size_of::<Self>()
+            + size_of_val(&self.targets[..])
+            + size_of_val(&self.groups[..])
+            + identifiers.sum::<usize>() * size_of::<SubscriptionIdentifier>()
     }
 }
 
@@ -164,15 +178,21 @@ impl Target {
         }
     }
 
-    /// Overlapping subscriptions deliver one copy, at the highest QoS and with every identifier. Only if
-    /// each of them says no-local is the session's own message kept from it.
-    fn merge(&mut self, other: &Self) {
-        self.qos = self.qos.max(other.qos);
-        self.no_local &= other.no_local;
-        self.retain_as_published |= other.retain_as_published;
-        if let Some(more) = &other.identifiers {
-            let mine = self.identifiers.as_deref().unwrap_or_default();
-            self.identifiers = Some(mine.iter().chain(more.iter()).copied().collect());
+    /// A session's overlapping subscriptions, of which there is at least one, deliver one copy, at the
+    /// highest QoS and with every identifier. Only if each of them says no-local is the session's own message
+    /// kept from it.
+    fn overlapping(selected: &[(SessionId, Subscribed)]) -> Self {
+        let (session, first) = &selected[0];
+        let mut target = Self::new(*session, first);
+        for (_, Subscribed { options, .. }) in &selected[1..] {
+            target.qos = target.qos.max(options.qos);
+            target.no_local &= options.no_local;
+            target.retain_as_published |= options.retain_as_published;
         }
+        if selected.len() > 1 {
+            let identifiers: Arc<[_]> = selected.iter().filter_map(|(_, one)| one.identifier).collect();
+            target.identifiers = Some(identifiers).filter(|identifiers| !identifiers.is_empty());
+        }
+        target
     }
 }

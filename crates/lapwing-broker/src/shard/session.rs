@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) queue: VecDeque<Delivery>,
     pub(super) queue_bytes: usize,
     pub(super) filters: HashSet<TopicFilterBuf>,
+    /// About how many bytes they and their places in the tree take.
+    pub(super) filter_bytes: usize,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
     pub(super) expiry_interval_s: u32,
     /// When it ends, while it has no connection.
@@ -50,6 +52,7 @@ impl Session {
             queue: VecDeque::new(),
             queue_bytes: 0,
             filters: HashSet::new(),
+            filter_bytes: 0,
             expiry_interval_s: 0,
             expires: None,
             will: None,

@@ -9,26 +9,26 @@ use lapwing_proto::topic::TopicFilter;
 use super::retained::Replay;
 use super::route::{Subscribed, Target};
 use super::{ConnectionId, SessionId, Shard};
+use crate::Limits;
+use crate::excerpt::excerpt;
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
         let identifier = subscribe.properties.subscription_identifier;
         let mut reason_codes = Vec::new();
-        let mut replays = Vec::new();
         for subscription in subscribe.subscriptions.iter() {
             reason_codes.push(match self.subscribe(id, session, &subscription, identifier) {
                 Err(reason_code) => reason_code,
                 Ok(replay) => {
-                    replays.extend(replay);
+                    if let Some(replay) = replay {
+                        self.replay(id, replay);
+                    }
                     granted(subscription.options.qos)
                 }
             });
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
-        for replay in replays {
-            self.replay(id, replay);
-        }
         self.continue_replays();
     }
 
@@ -50,16 +50,25 @@ impl Shard {
         if !is_allowed {
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
-                tracing::warn!(%client_id, filter = ?filter.as_str(), suppressed, "not authorized to subscribe");
+                tracing::warn!(
+                    client_id,
+                    filter = &*excerpt(filter.as_str()),
+                    suppressed,
+                    "not authorized to subscribe"
+                );
             }
             return Err(ReasonCode::NotAuthorized);
         }
-        let maximum = self.shared.limits.subscriptions_maximum;
+        let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = self.shared.limits;
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
-        if session.filters.len() >= maximum && !session.filters.contains(&filter.to_buf()) {
-            return Err(ReasonCode::QuotaExceeded);
+        if !session.filters.contains(&filter.to_buf()) {
+            let bytes = session.filter_bytes + size(filter);
+            if session.filters.len() >= subscriptions_maximum || bytes > subscription_bytes_maximum {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            session.filters.insert(filter.to_buf());
+            session.filter_bytes = bytes;
         }
-        session.filters.insert(filter.to_buf());
         let subscribed = Subscribed { options, identifier };
         let existed = self.routes.subscribe(session_id, filter, subscribed);
         let is_wanted = match options.retain_handling {
@@ -87,9 +96,12 @@ impl Shard {
         filter: TopicFilter<'_>,
     ) -> ReasonCode {
         let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
-        session.filters.remove(&filter.to_buf());
+        let kept = filter.to_buf();
+        if session.filters.remove(&kept) {
+            session.filter_bytes -= size(filter);
+        }
         if let Some(connection) = self.connection_mut(id) {
-            connection.replays.retain(|replay| replay.filter.as_filter() != filter);
+            connection.replays.remove(&kept);
         }
         if self.routes.unsubscribe(session_id, filter) {
             ReasonCode::Success
@@ -97,6 +109,12 @@ impl Shard {
             ReasonCode::NoSubscriptionExisted
         }
     }
+}
+
+/// About how many bytes a subscription takes. Each level of a filter with a wildcard can be a node of a tree.
+fn size(filter: TopicFilter<'_>) -> usize {
+    let levels = if filter.has_wildcard() { filter.levels().count() } else { 0 };
+    200 + 3 * filter.as_str().len() + 60 * levels
 }
 
 fn granted(qos: QoS) -> ReasonCode {

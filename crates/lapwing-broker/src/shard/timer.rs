@@ -27,6 +27,16 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Keeps those for which `is_pending` says that they may still be due.
+    pub(super) fn retain(&mut self, mut is_pending: impl FnMut(Instant, Timer) -> bool) {
+        self.heap.retain(|&Reverse((at, timer))| is_pending(at, timer));
+        self.heap.shrink_to(self.heap.len() * 2);
+    }
+
     /// When the next one fires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)

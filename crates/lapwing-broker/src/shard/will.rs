@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::session::Will;
 use super::timer::Timer;
 use super::{SessionId, Shard};
+use crate::excerpt::excerpt;
 
 impl Shard {
     /// The connection of a session has ended in a way that calls for the will. It is published after its
@@ -42,8 +43,10 @@ impl Shard {
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
         if !self.may_publish(&client, name, publish.qos, retain) {
-            let client_id = &client.client_id;
-            tracing::warn!(?client_id, topic = ?name.as_str(), "not authorized to publish the will");
+            if let Some(suppressed) = self.faults.allow(self.now) {
+                let (client_id, topic) = (&*excerpt(&client.client_id), &*excerpt(name.as_str()));
+                tracing::warn!(client_id, topic, suppressed, "not authorized to publish the will");
+            }
             return;
         }
         self.publish(&publish, Some(id));

@@ -99,7 +99,8 @@ impl Broker {
 
     /// The first line of the log with `text` in it, when it comes.
     pub(crate) fn wait_for_line(&self, text: &str) -> String {
-        let find = |state: &LogState| state.lines.iter().map(|(_, line)| line).find(|l| l.contains(text)).cloned();
+        let find =
+            |state: &LogState| state.lines.iter().map(|(_, line)| line).find(|l| l.contains(text)).cloned();
         let state = self.log.wait_until(SOON, |state| find(state).is_some() || state.is_closed);
         find(&state).unwrap_or_else(|| panic!("no line with {text:?} in the log: {:#?}", state.lines))
     }
@@ -155,7 +156,8 @@ impl Broker {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = std::fs::read_to_string(path).expect("the process is there");
         let fields = stat.rsplit_once(')').expect("the name in brackets").1;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number"));
+        let ticks =
+            fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number"));
         Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
