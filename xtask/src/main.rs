@@ -6,6 +6,7 @@
 
 mod command;
 mod fuzz;
+mod generate;
 mod interop;
 mod report;
 mod repository;
@@ -27,6 +28,7 @@ Usage: cargo xtask <command>
   test [--only lint|rust|interop]   everything a change must pass; installs what it needs
   interop                           the lapwing binary against real clients of other projects
   tidy                              the project's own rules about its sources
+  generate                          write the pages that are made from the sources
   fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
   help                              this text
 ";
@@ -55,6 +57,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         }
         ["interop"] => with_report(|repository, report| test::run(repository, report, test::Scope::Interop)),
         ["tidy"] => with_report(tidy::run),
+        ["generate"] => generate::run(&repository::root()?),
         ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
         _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
     }

@@ -135,6 +135,7 @@ pub struct Client {
 /// Who is let in without further proof of who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Anonymous {
     /// Nobody.
     None,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 /// in CONNACK.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Seconds from accepting a connection to the whole CONNECT. 1 to 65,535.
     pub connect_timeout_s: u16,
@@ -41,11 +42,11 @@ pub struct Limits {
     pub outbox_bytes_maximum: usize,
     /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_messages_maximum: usize,
-    /// The same in bytes.
+    /// Bytes of the messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_bytes_maximum: usize,
     /// Retained messages. Above it new topics are not retained.
     pub retained_messages_maximum: usize,
-    /// The same in bytes.
+    /// Bytes of the retained messages. Above it new topics are not retained.
     pub retained_bytes_maximum: usize,
 }
 
@@ -75,8 +76,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Says what is wrong with a value that cannot be.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Whether each value can be.
+    ///
+    /// # Errors
+    /// A sentence that names the value which cannot, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
         // A message is kept in the encoding of 5.0, which can be a little longer than what arrived.
         const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 1024;
         let not_zero = |name: &str, is_zero: bool| {

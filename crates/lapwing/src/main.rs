@@ -20,11 +20,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(command::serve::Serve),
+    Config(command::config::ConfigCommand),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Config(config) => config.run(),
     };
     exit::report(result)
 }

@@ -1,3 +1,4 @@
 //! The subcommands, a file each.
 
+pub(crate) mod config;
 pub(crate) mod serve;
