@@ -8,20 +8,20 @@ use broker::{failure, lapwing, run};
 
 /// A configuration file of its own for each test.
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("lapwing.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("a file");
     (directory, path)
 }
 
 fn check(text: &str) -> std::process::Output {
     let (_directory, path) = file(text);
-    run(&["config", "check", path.to_str().unwrap()])
+    run(&["config", "check", path.to_str().expect("a plain path")])
 }
 
 fn stdout(output: &std::process::Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout.clone()).expect("text")
 }
 
 #[test]

@@ -34,17 +34,17 @@ impl Shard {
         let client_id = match self.choose_client_id(&connect) {
             Ok(client_id) => client_id,
             Err(fault) => {
-                return self.refuse(id, connect.version, ReasonCode::ClientIdentifierNotValid, fault);
+                return self.refuse(id, &connect, "", ReasonCode::ClientIdentifierNotValid, fault);
             }
         };
         if connect.properties.authentication_method.is_some() {
             // [MQTT-4.12.0-1]
             let fault = "the authentication method is not offered";
-            return self.refuse(id, connect.version, ReasonCode::BadAuthenticationMethod, fault);
+            return self.refuse(id, &connect, &client_id, ReasonCode::BadAuthenticationMethod, fault);
         }
         if connect.will.is_some_and(|will| !self.is_allowed_depth(will.topic.as_str())) {
             let fault = "the will's topic name has too many levels";
-            return self.refuse(id, connect.version, ReasonCode::TopicNameInvalid, fault);
+            return self.refuse(id, &connect, &client_id, ReasonCode::TopicNameInvalid, fault);
         }
         let Some(connection) = self.connection(id) else { return };
         let credentials = Credentials {
@@ -110,14 +110,16 @@ impl Shard {
         let identity = match verdict {
             Verdict::Accept(identity) => identity,
             Verdict::Refuse(reason_code, reason) => {
-                return self.refuse(id, connect.version, reason_code, &reason);
+                return self.refuse(id, connect, client_id, reason_code, &reason);
             }
         };
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         let client = Client { client_id: client_id.into(), identity, peer };
         let (session_id, session_present) = match self.find_session(&client, connect) {
             Ok(found) => found,
-            Err(fault) => return self.refuse(id, connect.version, ReasonCode::QuotaExceeded, fault),
+            Err(fault) => {
+                return self.refuse(id, connect, &client.client_id, ReasonCode::QuotaExceeded, fault);
+            }
         };
         let link = self.agree(connect);
         let limit = self.shared.limits.session_expiry_maximum_s;
@@ -250,9 +252,23 @@ impl Shard {
     }
 
     /// Answers a CONNECT with a CONNACK that refuses it, and ends the connection `[MQTT-3.1.4-2]`.
-    fn refuse(&mut self, id: ConnectionId, version: ProtocolVersion, reason_code: ReasonCode, fault: &str) {
-        self.send_refusal(id, version, reason_code, Some(fault));
-        self.fault(id, reason_code, &fault);
+    fn refuse(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        reason_code: ReasonCode,
+        fault: &str,
+    ) {
+        self.send_refusal(id, connect.version, reason_code, Some(fault));
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        if let Some(suppressed) = self.faults.allow(self.now) {
+            let client_id = &*excerpt(client_id);
+            let user_name = connect.user_name.map(excerpt);
+            let user_name = user_name.as_deref();
+            tracing::warn!(%peer, client_id, user_name, %reason_code, suppressed, "client refused: {fault}");
+        }
+        self.end(id, End::Lost);
     }
 
     fn send_refusal(

@@ -4,7 +4,7 @@
 pub(crate) mod canary;
 pub(crate) mod peer;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -133,6 +133,14 @@ impl Broker {
         let is_closed = self.log.wait_until(limit, |state| state.is_closed).is_closed;
         assert!(is_closed, "it still runs after {limit:?}; its log: {:#?}", self.lines());
         (self.child.wait().expect("its status"), start.elapsed())
+    }
+
+    /// All that it writes to standard output, which must be a pipe, until it ends.
+    pub(crate) fn output(&mut self) -> String {
+        let mut stdout = self.child.stdout.take().expect("standard output is a pipe");
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).expect("text");
+        text
     }
 
     /// Fails if the process has ended.

@@ -1,12 +1,13 @@
 //! A client that does what it is told, right or wrong.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use lapwing_proto::packet::{Connect, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::packet::{Subscribe, Subscription, SubscriptionOptions};
 use lapwing_proto::topic::{TopicFilter, TopicName};
+use socket2::{Domain, Socket, Type};
 
 use super::{Broker, SOON};
 
@@ -38,7 +39,18 @@ impl Peer {
     }
 
     pub(crate) fn try_raw(broker: &Broker) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&broker.address(), SOON)?;
+        Self::over(TcpStream::connect_timeout(&broker.address(), SOON)?)
+    }
+
+    /// Connects the socket from an address of this machine.
+    pub(crate) fn from_address(broker: &Broker, own: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&own.into()).expect("it is an address of this machine");
+        socket.connect_timeout(&broker.address().into(), SOON).expect("it accepts");
+        Self::over(socket.into()).expect("options can be set")
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SOON))?;
         stream.set_write_timeout(Some(SOON))?;
