@@ -31,6 +31,9 @@ pub struct Limits {
     pub session_expiry_maximum_s: u32,
     /// Sessions, connected or not.
     pub sessions_maximum: usize,
+    /// Filters in one SUBSCRIBE or UNSUBSCRIBE: what holds up the other clients for a moment. A client that sends
+    /// more is disconnected.
+    pub packet_filters_maximum: usize,
     /// Subscriptions of a session.
     pub subscriptions_maximum: usize,
     /// About how many bytes the subscriptions of a session may take: 200 for each, three times its filter, and
@@ -64,6 +67,7 @@ impl Default for Limits {
             keep_alive_maximum_s: 0,
             session_expiry_maximum_s: u32::MAX,
             sessions_maximum: 1_000_000,
+            packet_filters_maximum: 20_000,
             subscriptions_maximum: 100_000,
             subscription_bytes_maximum: 64 * 1024 * 1024,
             outbox_bytes_maximum: 16 * 1024 * 1024,
@@ -92,6 +96,7 @@ impl Limits {
         not_zero("topic_levels_maximum", self.topic_levels_maximum == 0)?;
         not_zero("connect_packet_size_maximum", self.connect_packet_size_maximum == 0)?;
         not_zero("packet_size_maximum", self.packet_size_maximum == 0)?;
+        not_zero("packet_filters_maximum", self.packet_filters_maximum == 0)?;
         if self.packet_size_maximum > LARGEST {
             return Err(format!("limits.packet_size_maximum must be at most {LARGEST}"));
         }

@@ -305,11 +305,31 @@ fn subscribing_again_and_again_without_reading() {
         let filters: Vec<TopicFilter<'_>> = texts.iter().map(|text| filter(text)).collect();
         let subscriptions: Vec<_> = filters.iter().map(|&filter| Subscription { filter, options }).collect();
         let mut flood = encoded(&Packet::Subscribe(Subscribe::new(PacketId::FIRST, &subscriptions)), V5);
-        let again = [Subscription { filter: filter("#"), options }; 20_000];
+        let again = vec![Subscription { filter: filter("#"), options }; 20_000];
         flood.extend(encoded(&Packet::Subscribe(Subscribe::new(PacketId::FIRST, &again)), V5));
         flood.extend(encoded(&Packet::Unsubscribe(Unsubscribe::new(PacketId::FIRST, &filters)), V5));
         let taken = peer.flood(&flood, Duration::from_millis(300), 100_000_000);
         assert!(taken < 100_000_000, "the broker reads from a client that does not");
+    });
+}
+
+#[test]
+fn millions_of_filters_in_one_packet() {
+    attack(&[], 60, |broker| {
+        let options = SubscriptionOptions::default();
+        let subscriptions = vec![Subscription { filter: filter("a"), options }; 2_000_000];
+        let mut peer = Peer::connect(broker, V5, "large");
+        peer.send(&Packet::Subscribe(Subscribe::new(PacketId::FIRST, &subscriptions)));
+        assert_eq!(peer.wait_for_disconnect(), Some(ReasonCode::QuotaExceeded));
+        let filters = vec![filter("a"); 2_600_000];
+        let mut peer = Peer::connect(broker, V5, "large");
+        peer.send(&Packet::Unsubscribe(Unsubscribe::new(PacketId::FIRST, &filters)));
+        assert_eq!(peer.wait_for_disconnect(), Some(ReasonCode::QuotaExceeded));
+        broker.wait_for_line("more than 20000 filters in one packet");
+        let mut peer = Peer::connect(broker, V5, "just right");
+        peer.send(&Packet::Subscribe(Subscribe::new(PacketId::FIRST, &subscriptions[..20_000])));
+        peer.send(&Packet::Unsubscribe(Unsubscribe::new(PacketId::FIRST, &filters[..20_000])));
+        peer.ping();
     });
 }
 
@@ -322,6 +342,9 @@ fn requests_without_reading_the_answers() {
         // Once it reads, it is served again.
         for _ in 0..taken / 2 {
             assert_eq!(peer.receive().unwrap().packet(), Packet::PingResp);
+        }
+        if taken % 2 == 1 {
+            peer.try_send_bytes(&[0]).unwrap(); // the rest of the last one
         }
         peer.subscribe(&["after"], QoS::AtMostOnce);
     });

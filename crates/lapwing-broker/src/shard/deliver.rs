@@ -220,7 +220,7 @@ fn enqueue(session: &mut Session, delivery: Delivery, limits: &Limits) {
     let is_full = session.queue.len() >= limits.queue_messages_maximum
         || session.queue_bytes >= limits.queue_bytes_maximum;
     if is_full {
-        tracing::trace!(session = %session.key, "the queue is full: a message is dropped");
+        tracing::trace!(session = &*session.key, "the queue is full: a message is dropped");
     } else {
         session.enqueue(delivery);
     }

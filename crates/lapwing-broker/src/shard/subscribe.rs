@@ -15,6 +15,9 @@ use crate::excerpt::excerpt;
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
+        if self.has_too_many(id, subscribe.subscriptions.iter()) {
+            return;
+        }
         let identifier = subscribe.properties.subscription_identifier;
         let mut reason_codes = Vec::new();
         for subscription in subscribe.subscriptions.iter() {
@@ -30,6 +33,17 @@ impl Shard {
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
         self.continue_replays();
+    }
+
+    /// Whether a packet has more filters than are allowed; then its connection is ended.
+    fn has_too_many<T>(&mut self, id: ConnectionId, mut filters: impl Iterator<Item = T>) -> bool {
+        let maximum = self.shared.limits.packet_filters_maximum;
+        let has_too_many = filters.nth(maximum).is_some();
+        if has_too_many {
+            let fault = format!("more than {maximum} filters in one packet");
+            self.fault(id, ReasonCode::QuotaExceeded, &fault);
+        }
+        has_too_many
     }
 
     /// Adds or replaces one subscription `[MQTT-3.8.4-3]`; gives the replay of retained messages that it
@@ -84,6 +98,9 @@ impl Shard {
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
+        if self.has_too_many(id, unsubscribe.filters.iter()) {
+            return;
+        }
         let reason_codes: Vec<_> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
