@@ -20,11 +20,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(command::serve::Serve),
+    Pub(command::publish::Publish),
+    Sub(command::subscribe::Subscribe),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Pub(publish) => publish.run(),
+        Command::Sub(subscribe) => subscribe.run(),
     };
     exit::report(result)
 }
