@@ -1,2 +1,69 @@
-//! Development commands.
-fn main() {}
+//! Development commands: `cargo xtask help` lists them.
+//!
+//! Everything a change must pass is [`test`]; the project's own rules about its sources are [`tidy`].
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to a terminal")]
+
+mod command;
+mod fuzz;
+mod interop;
+mod report;
+mod repository;
+mod rust_source;
+mod tally;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::report::Report;
+use crate::repository::Repository;
+
+const HELP: &str = "\
+Usage: cargo xtask <command>
+
+  test [--only lint|rust|interop]   everything a change must pass; installs what it needs
+  interop                           the lapwing binary against real clients of other projects
+  tidy                              the project's own rules about its sources
+  fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
+  help                              this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<ExitCode> {
+    match arguments {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        ["test", options @ ..] => {
+            let scope = test::Scope::parse(options)?;
+            with_report(|repository, report| test::run(repository, report, scope))
+        }
+        ["interop"] => with_report(|repository, report| test::run(repository, report, test::Scope::Interop)),
+        ["tidy"] => with_report(tidy::run),
+        ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
+        _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
+    }
+}
+
+/// Runs steps that report as tests do: every failure, then one closing line.
+fn with_report(steps: impl FnOnce(&Repository, &mut Report)) -> Result<ExitCode> {
+    let repository = Repository::load()?;
+    let mut report = Report::default();
+    steps(&repository, &mut report);
+    Ok(report.finish())
+}

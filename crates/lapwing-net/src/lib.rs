@@ -1,1 +1,15 @@
-//! See the crate description.
+//! Listeners and streams: the only crate that names sockets.
+//!
+//! Today plain TCP; TLS, WebSocket and Unix sockets become further variants of [`Stream`], so that whoever
+//! serves a connection never learns what carries it.
+#![forbid(unsafe_code)]
+
+mod address;
+mod dial;
+mod listener;
+mod stream;
+
+pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use dial::{BlockingStream, DialError};
+pub use listener::{Accepted, ListenError, Listener};
+pub use stream::Stream;

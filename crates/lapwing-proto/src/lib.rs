@@ -9,6 +9,8 @@
 //! that arrived and the time, and sends the bytes that come out.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod packet;
 pub mod session;
 pub mod topic;

@@ -37,7 +37,7 @@ impl<'a> Ack<'a> {
 
     /// Decodes the packet in `frame`, whose type says which of the four it is.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?; // [MQTT-3.6.1-1]
+        frame.check_header(version)?; // [MQTT-3.6.1-1]
         let mut reader = frame.reader();
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         // A 5.0 packet that ends here means success, and one that ends behind the code has no properties.
@@ -82,7 +82,8 @@ impl<'a> Ack<'a> {
     }
 }
 
-/// A reason code that `packet_type` may have.
+/// A reason code that `packet_type` may have. Others are data that the protocol does not allow, so a
+/// Protocol Error, though the packet can be parsed.
 pub(super) fn read_reason_code(
     reader: &mut Reader<'_>,
     packet_type: PacketType,
@@ -111,7 +112,7 @@ impl<'a> SubAck<'a> {
 
     /// Decodes the packet in `frame`, whose type says which of the two it is.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?;
+        frame.check_header(version)?;
         let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties = AckProperties::decode(&mut reader, version)?;
@@ -156,6 +157,9 @@ impl<'a> SubAck<'a> {
         version: ProtocolVersion,
     ) -> Result<usize, EncodeError> {
         let has_codes = version.has_properties() || packet_type == PacketType::SubAck;
+        if has_codes && self.reason_codes.is_empty() {
+            return Err(EncodeError::Empty(packet_type));
+        }
         let codes = if has_codes { self.reason_codes.size()? } else { 0 };
         Ok(2 + self.properties.size(version)? + codes)
     }

@@ -43,7 +43,7 @@ impl<'a> Auth<'a> {
         if !version.has_properties() {
             return Err(DecodeError::malformed("packet type 15 is reserved before 5.0"));
         }
-        frame.check_flags(version)?; // [MQTT-3.15.1-1]
+        frame.check_header(version)?; // [MQTT-3.15.1-1]
         let mut reader = frame.reader();
         if reader.is_empty() {
             return Ok(Self { reason_code: ReasonCode::Success, properties: AuthProperties::default() });
@@ -51,7 +51,11 @@ impl<'a> Auth<'a> {
         let reason_code = read_reason_code(&mut reader, PacketType::Auth)?;
         let properties = AuthProperties::decode(&mut reader, version)?;
         reader.finish()?;
-        Ok(Self { reason_code, properties })
+        let auth = Self { reason_code, properties };
+        if auth.lacks_method() {
+            return Err(DecodeError::protocol("AUTH without an authentication method"));
+        }
+        Ok(auth)
     }
 
     /// Appends the packet.
@@ -65,9 +69,19 @@ impl<'a> Auth<'a> {
         })
     }
 
+    /// The specification wants the method in every AUTH, but also lets a success without properties be
+    /// empty. So the method is missing only where something else is there.
+    fn lacks_method(&self) -> bool {
+        self.properties.authentication_method.is_none()
+            && (self.reason_code != ReasonCode::Success || self.properties != AuthProperties::default())
+    }
+
     pub(super) fn remaining_length(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
         if !version.has_properties() {
             return Err(EncodeError::NotInVersion(PacketType::Auth, version));
+        }
+        if self.lacks_method() {
+            return Err(EncodeError::NoAuthenticationMethod);
         }
         Ok(match self.properties.size(version)? {
             1 if self.reason_code == ReasonCode::Success => 0,

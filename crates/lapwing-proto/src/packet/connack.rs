@@ -10,7 +10,7 @@ use super::{UserProperty, writer};
 /// other Reason Code is written as the one that comes nearest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConnAck<'a> {
-    /// Whether the server goes on with an earlier session. 3.1 cannot say so.
+    /// Whether the server goes on with an earlier session. 3.1 cannot say so, and a refusal does not.
     pub session_present: bool,
     /// Whether the client is connected, and if not, why.
     pub reason_code: ReasonCode,
@@ -25,7 +25,7 @@ properties! {
         session_expiry_interval: u32 = SessionExpiryInterval,
         /// How many QoS 1 and 2 messages the server takes at a time; absent: 65,535.
         receive_maximum: NonZeroU16 = ReceiveMaximum,
-        /// 0 or 1; absent: 2.
+        /// 0 or 1; absent: 2, which is not written.
         maximum_qos: QoS = MaximumQoS,
         /// Whether messages can be retained; absent: yes.
         retain_available: bool = RetainAvailable,
@@ -67,7 +67,7 @@ impl<'a> ConnAck<'a> {
 
     /// Decodes the packet in `frame`.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?;
+        frame.check_header(version)?;
         let mut reader = frame.reader();
         let flags = reader.u8()?;
         if flags > 1 && version != ProtocolVersion::V31 {
@@ -94,17 +94,24 @@ impl<'a> ConnAck<'a> {
     /// Appends the packet.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         writer::packet(out, PacketType::ConnAck, 0, self.remaining_length(version), |out| {
-            out.push(u8::from(self.session_present && version != ProtocolVersion::V31));
+            let may_be_present = version != ProtocolVersion::V31 && !self.reason_code.is_error();
+            out.push(u8::from(self.session_present && may_be_present)); // [MQTT-3.2.2-6]
             out.push(match version {
                 ProtocolVersion::V5 => self.reason_code.value(),
                 _ => to_return_code(self.reason_code),
             });
-            self.properties.write(version, out);
+            self.written_properties().write(version, out);
         })
     }
 
     pub(super) fn remaining_length(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
-        Ok(2 + self.properties.size(version)?)
+        Ok(2 + self.written_properties().size(version)?)
+    }
+
+    /// A Maximum QoS of 2 cannot be written: it is what the absence of the property means.
+    fn written_properties(&self) -> ConnAckProperties<'a> {
+        let maximum_qos = self.properties.maximum_qos.filter(|&qos| qos < QoS::ExactlyOnce);
+        ConnAckProperties { maximum_qos, ..self.properties }
     }
 }
 

@@ -118,7 +118,7 @@ impl<'a> Connect<'a> {
     pub fn decode(frame: Frame<'a>) -> Result<Self, DecodeError> {
         let mut reader = frame.reader();
         let version = read_version(&mut reader)?;
-        frame.check_flags(version)?;
+        frame.check_header(version)?;
         let flags = reader.u8()?;
         check_flags(flags, version)?;
         let keep_alive = reader.u16()?;
@@ -136,6 +136,14 @@ impl<'a> Connect<'a> {
         reader.finish()?;
         let clean_start = flags & CLEAN_START != 0;
         Ok(Self { version, clean_start, keep_alive, client_id, will, user_name, password, properties })
+    }
+
+    /// The protocol level in a CONNECT that could not be decoded, as far as it has one: a server chooses by it
+    /// the version in which it answers.
+    pub fn declared_level(frame: Frame<'_>) -> Option<u8> {
+        let mut reader = frame.reader();
+        let name = reader.binary().ok()?;
+        if name == b"MQTT" || name == b"MQIsdp" { reader.u8().ok() } else { None }
     }
 
     /// Appends the packet.
@@ -170,16 +178,20 @@ impl<'a> Connect<'a> {
         if self.password.is_some() && self.user_name.is_none() && self.version != ProtocolVersion::V5 {
             return Err(EncodeError::PasswordWithoutUserName);
         }
+        let properties = &self.properties;
+        let lacks_method = properties.authentication_method.is_none();
+        if properties.authentication_data.is_some() && lacks_method && self.version.has_properties() {
+            return Err(EncodeError::NoAuthenticationMethod);
+        }
         let name = if self.version == ProtocolVersion::V31 { 8 } else { 6 };
         let mut size = name + 4 + self.properties.size(self.version)?;
-        size += writer::field_size(self.client_id.len())?;
+        size += writer::string_size(self.client_id)?;
         if let Some(will) = &self.will {
             size += will.properties.size(self.version)?;
             size += writer::field_size(will.topic.as_str().len())? + writer::field_size(will.payload.len())?;
         }
-        for field in [self.user_name.map(str::as_bytes), self.password].into_iter().flatten() {
-            size += writer::field_size(field.len())?;
-        }
+        size += self.user_name.map_or(Ok(0), writer::string_size)?;
+        size += self.password.map_or(Ok(0), |password| writer::field_size(password.len()))?;
         Ok(size)
     }
 
@@ -214,8 +226,8 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
     if flags & RESERVED != 0 && version != ProtocolVersion::V31 {
         return Err(DecodeError::malformed("the reserved connect flag is set")); // [MQTT-3.1.2-3]
     }
-    if flags & WILL == 0 && flags & (WILL_RETAIN | 0b11 << 3) != 0 {
-        // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
+    if flags & WILL == 0 && flags & (WILL_RETAIN | 0b11 << 3) != 0 && version != ProtocolVersion::V31 {
+        // [MQTT-3.1.2-11], [MQTT-3.1.2-13]. In 3.1 the bits are disregarded.
         return Err(DecodeError::malformed("a will's QoS or retain flag without a will"));
     }
     if flags & PASSWORD != 0 && flags & USER_NAME == 0 && version != ProtocolVersion::V5 {

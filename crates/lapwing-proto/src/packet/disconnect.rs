@@ -35,7 +35,7 @@ impl<'a> Disconnect<'a> {
 
     /// Decodes the packet in `frame`.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?; // [MQTT-3.14.1-1]
+        frame.check_header(version)?; // [MQTT-3.14.1-1]
         let mut reader = frame.reader();
         let mut disconnect = Self::new(ReasonCode::Success);
         if version.has_properties() && !reader.is_empty() {

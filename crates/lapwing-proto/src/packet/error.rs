@@ -57,25 +57,19 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// The codes "topic name invalid" and "topic filter invalid" are for topics that are well formed but not
+/// accepted; the specification calls the others malformed.
 impl From<TopicError> for DecodeError {
     fn from(error: TopicError) -> Self {
-        match error {
-            TopicError::Empty => Self::new(ReasonCode::TopicNameInvalid, "the topic is empty"),
-            TopicError::TooLong => Self::malformed("the topic is too long"),
-            TopicError::Null => Self::malformed("a topic contains U+0000"),
-            TopicError::WildcardInName => {
-                Self::new(ReasonCode::TopicNameInvalid, "a topic name contains a wildcard")
-            }
-            TopicError::MisplacedHash => {
-                Self::new(ReasonCode::TopicFilterInvalid, "'#' is not alone in the last level of a filter")
-            }
-            TopicError::MisplacedPlus => {
-                Self::new(ReasonCode::TopicFilterInvalid, "'+' is not alone in its level of a filter")
-            }
-            TopicError::InvalidShare => {
-                Self::new(ReasonCode::TopicFilterInvalid, "not of the form $share/NAME/FILTER")
-            }
-        }
+        Self::malformed(match error {
+            TopicError::Empty => "a topic is empty",
+            TopicError::TooLong => "a topic is too long",
+            TopicError::Null => "a topic contains U+0000",
+            TopicError::WildcardInName => "a topic name contains a wildcard",
+            TopicError::MisplacedHash => "'#' is not alone in the last level of a filter",
+            TopicError::MisplacedPlus => "'+' is not alone in its level of a filter",
+            TopicError::InvalidShare => "not of the form $share/NAME/FILTER",
+        })
     }
 }
 
@@ -85,6 +79,9 @@ pub enum EncodeError {
     /// A string or binary field has a length prefix of 16 bits `[MQTT-1.5.4-1]`.
     #[error("a string or binary field has at most 65,535 bytes, this one has {0}")]
     FieldTooLong(usize),
+    /// A string must not contain U+0000 `[MQTT-1.5.4-2]`.
+    #[error("a string must not contain U+0000")]
+    Null,
     /// The remaining length has at most four bytes of seven bits.
     #[error("a packet has at most 268,435,455 bytes behind its fixed header, this one has {0}")]
     PacketTooLong(usize),
@@ -100,7 +97,41 @@ pub enum EncodeError {
     /// The version allows a password only with a user name `[MQTT-3.1.2-22]` of 3.1.1.
     #[error("before MQTT 5.0 a password needs a user name")]
     PasswordWithoutUserName,
+    /// An AUTH names its method, and a CONNECT with authentication data does.
+    #[error("extended authentication needs the name of its method")]
+    NoAuthenticationMethod,
     /// A packet whose list must not be empty.
     #[error("a {0} packet needs at least one entry")]
     Empty(PacketType),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_in_words() {
+        let error = DecodeError::malformed("a string is not UTF-8");
+        assert_eq!(error.to_string(), "a string is not UTF-8");
+        assert_eq!(error.reason_code(), ReasonCode::MalformedPacket);
+        let error = DecodeError::protocol("a property appears twice").at(PropertyId::ReceiveMaximum);
+        assert_eq!(error.to_string(), "a property appears twice (Receive Maximum)");
+        assert_eq!(error.fault(), "a property appears twice");
+        assert_eq!(error.property(), Some(PropertyId::ReceiveMaximum));
+    }
+
+    #[test]
+    fn an_ill_formed_topic_is_malformed() {
+        let error = DecodeError::from(TopicError::WildcardInName);
+        assert_eq!(error.reason_code(), ReasonCode::MalformedPacket);
+        assert_eq!(error.to_string(), "a topic name contains a wildcard");
+    }
+
+    #[test]
+    fn an_encoding_error_names_packet_and_version() {
+        let error = EncodeError::NotInVersion(PacketType::Auth, ProtocolVersion::V311);
+        assert_eq!(error.to_string(), "MQTT 3.1.1 has no AUTH packet");
+        let error = EncodeError::Empty(PacketType::Subscribe);
+        assert_eq!(error.to_string(), "a SUBSCRIBE packet needs at least one entry");
+    }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::reader::Reader;
+use super::reader::{PADDED, Reader};
 use super::{DecodeError, ProtocolVersion, QoS, ReasonCode};
 
 /// The largest packet there can be: 268,435,455 bytes behind a fixed header of five.
@@ -86,6 +86,8 @@ impl fmt::Display for PacketType {
 pub struct Frame<'a> {
     packet_type: PacketType,
     flags: u8,
+    /// The remaining length has more bytes than it needs.
+    padded: bool,
     body: &'a [u8],
 }
 
@@ -97,7 +99,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// As soon as the fixed header is there: a reserved packet type, a remaining length of more than four
-    /// bytes `[MQTT-1.5.5-1]`, or a packet of more than `maximum_packet_size` bytes in all.
+    /// bytes, or a packet of more than `maximum_packet_size` bytes in all.
     pub fn split(input: &mut &'a [u8], maximum_packet_size: u32) -> Result<Option<Self>, DecodeError> {
         let Some(&first) = input.first() else { return Ok(None) };
         let Some(packet_type) = PacketType::from_first_byte(first) else {
@@ -113,7 +115,8 @@ impl<'a> Frame<'a> {
         }
         let (packet, rest) = input.split_at(total);
         *input = rest;
-        Ok(Some(Self { packet_type, flags: first & 0x0f, body: &packet[1 + header..] }))
+        let padded = header > 1 && packet[header] == 0;
+        Ok(Some(Self { packet_type, flags: first & 0x0f, padded, body: &packet[1 + header..] }))
     }
 
     /// How many bytes the packet at the front of `input` has in all, if its fixed header is there and
@@ -141,9 +144,17 @@ impl<'a> Frame<'a> {
         Reader::new(self.body)
     }
 
-    /// Reserved flag bits have the values that the specification gives them `[MQTT-2.1.3-1]`. In 3.1 they
-    /// were free, and DUP was set on a repeated PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-    pub(super) fn check_flags(&self, version: ProtocolVersion) -> Result<(), DecodeError> {
+    /// The remaining length has no more bytes than it needs `[MQTT-1.5.5-1]`. Before 5.0 it might have: small
+    /// clients kept four bytes for it.
+    pub(super) fn check_length(&self, version: ProtocolVersion) -> Result<(), DecodeError> {
+        if self.padded && version.has_properties() { Err(PADDED) } else { Ok(()) }
+    }
+
+    /// The fixed header of all packets but PUBLISH. Reserved flag bits have the values that the specification
+    /// gives them `[MQTT-2.1.3-1]`. In 3.1 they were free, and DUP was set on a repeated PUBREL, SUBSCRIBE and
+    /// UNSUBSCRIBE.
+    pub(super) fn check_header(&self, version: ProtocolVersion) -> Result<(), DecodeError> {
+        self.check_length(version)?;
         if self.flags == self.packet_type.flags() || version == ProtocolVersion::V31 {
             Ok(())
         } else {

@@ -110,7 +110,7 @@ impl<'a> Packet<'a> {
             PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(frame, version)?),
             PacketType::UnsubAck => Self::UnsubAck(SubAck::decode(frame, version)?),
             PacketType::PingReq | PacketType::PingResp => {
-                frame.check_flags(version)?;
+                frame.check_header(version)?;
                 frame.reader().finish()?;
                 if frame.packet_type() == PacketType::PingReq { Self::PingReq } else { Self::PingResp }
             }

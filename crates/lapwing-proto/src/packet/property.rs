@@ -151,7 +151,8 @@ impl Value<'_> for NonZeroU32 {
 
 impl Value<'_> for TopicAlias {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let zero = DecodeError::new(ReasonCode::TopicAliasInvalid, "topic alias 0"); // [MQTT-3.3.2-8]
+        // [MQTT-3.3.2-8]. The specification names no code for it; this one says what is wrong.
+        let zero = DecodeError::new(ReasonCode::TopicAliasInvalid, "topic alias 0");
         Self::new(reader.u16()?).ok_or(zero)
     }
     fn size(&self) -> Result<usize, EncodeError> {
@@ -179,6 +180,8 @@ impl Value<'_> for bool {
 }
 
 impl Value<'_> for PayloadFormat {
+    /// For values that do not exist the specification names no error here. As for the other bytes that can be
+    /// 0 or 1, it is a Protocol Error.
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(if bool::read(reader)? { Self::Utf8 } else { Self::Bytes })
     }
@@ -190,7 +193,7 @@ impl Value<'_> for PayloadFormat {
     }
 }
 
-/// Maximum QoS: absent it is 2, so that only 0 and 1 may be said.
+/// Maximum QoS: absent it is 2, so that only 0 and 1 may be said. A CONNACK leaves out 2 when it is written.
 impl Value<'_> for QoS {
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(if bool::read(reader)? { Self::AtLeastOnce } else { Self::AtMostOnce })
@@ -208,7 +211,7 @@ impl<'a> Value<'a> for &'a str {
         reader.string()
     }
     fn size(&self) -> Result<usize, EncodeError> {
-        writer::field_size(self.len())
+        writer::string_size(self)
     }
     fn write(&self, out: &mut Vec<u8>) {
         writer::field(out, self.as_bytes());
@@ -244,7 +247,7 @@ impl<'a> Value<'a> for UserProperty<'a> {
         Ok(Self { name: reader.string()?, value: reader.string()? })
     }
     fn size(&self) -> Result<usize, EncodeError> {
-        Ok(writer::field_size(self.name.len())? + writer::field_size(self.value.len())?)
+        Ok(writer::string_size(self.name)? + writer::string_size(self.value)?)
     }
     fn write(&self, out: &mut Vec<u8>) {
         writer::field(out, self.name.as_bytes());
@@ -394,3 +397,21 @@ macro_rules! properties {
     };
 }
 pub(super) use properties;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_show_the_names_of_the_specification() {
+        assert_eq!(PropertyId::MaximumQoS.to_string(), "Maximum QoS");
+        assert_eq!(PropertyId::SharedSubscriptionAvailable.to_string(), "Shared Subscription Available");
+    }
+
+    #[test]
+    fn there_are_27_properties() {
+        let found: Vec<_> = (0..1000).filter_map(PropertyId::from_number).collect();
+        assert_eq!(found.len(), 27);
+        assert!(found.iter().all(|&id| PropertyId::from_number(id as u32) == Some(id)));
+    }
+}

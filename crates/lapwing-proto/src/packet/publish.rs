@@ -6,7 +6,7 @@ use crate::topic::TopicName;
 /// PUBLISH: a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Publish<'a> {
-    /// Sent before, perhaps. Never set at QoS 0.
+    /// Sent before, perhaps. Means nothing at QoS 0, and is not written then.
     pub dup: bool,
     /// The quality of service of this delivery.
     pub qos: QoS,
@@ -64,6 +64,7 @@ impl<'a> Publish<'a> {
 
     /// Decodes the packet in `frame`.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        frame.check_length(version)?;
         let qos = frame.qos()?;
         let mut dup = frame.flags() & DUP != 0;
         if dup && qos == QoS::AtMostOnce {
@@ -89,8 +90,8 @@ impl<'a> Publish<'a> {
     /// Appends the packet.
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let mut flags = self.qos.bits() << 1;
-        if self.dup {
-            flags |= DUP;
+        if self.dup && self.qos > QoS::AtMostOnce {
+            flags |= DUP; // [MQTT-3.3.1-2]
         }
         if self.retain {
             flags |= RETAIN;

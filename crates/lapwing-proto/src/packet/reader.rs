@@ -8,6 +8,9 @@ pub struct Reader<'a> {
 
 const SHORT: DecodeError = DecodeError::malformed("the packet ends in the middle of a field");
 
+pub(super) const PADDED: DecodeError =
+    DecodeError::malformed("a variable byte integer has more bytes than it needs");
+
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
@@ -55,14 +58,14 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(*bytes))
     }
 
-    /// A variable byte integer: at most four bytes `[MQTT-1.5.5-1]`.
+    /// A variable byte integer: at most four bytes, and no more than it needs `[MQTT-1.5.5-1]`.
     pub(super) fn variable(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                return if byte == 0 && shift > 0 { Err(PADDED) } else { Ok(value) };
             }
         }
         Err(DecodeError::malformed("a variable byte integer has more than four bytes"))

@@ -102,6 +102,8 @@ impl ReasonCode {
                 matches!(value, 0x00..=0x02 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91 | 0x97 | 0x9e | 0xa1..=0xa2)
             }
             PacketType::UnsubAck => matches!(value, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8f | 0x91),
+            // The list of all codes has "bad authentication method" (0x8C) for DISCONNECT, the one in the
+            // section on DISCONNECT does not. It is of use when a client authenticates anew.
             PacketType::Disconnect => {
                 matches!(value, 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8b..=0x90 | 0x93..=0xa2)
             }
@@ -115,5 +117,36 @@ impl fmt::Display for ReasonCode {
     /// As in `not authorized (0x87)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:02X})", self.name(), self.value())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_shows_its_name_and_value() {
+        assert_eq!(ReasonCode::Success.to_string(), "success (0x00)");
+        assert_eq!(ReasonCode::GrantedQoS1.to_string(), "granted QoS 1 (0x01)");
+        assert_eq!(ReasonCode::NotAuthorized.to_string(), "not authorized (0x87)");
+        assert_eq!(ReasonCode::BadUserNameOrPassword.to_string(), "bad user name or password (0x86)");
+    }
+
+    #[test]
+    fn all_codes_are_found_by_their_values() {
+        let found: Vec<_> = (0..=u8::MAX).filter_map(ReasonCode::from_value).collect();
+        assert_eq!(found, ReasonCode::ALL);
+        assert_eq!(found.len(), 43);
+        assert!(found.iter().all(|code| code.is_error() == (code.value() >= 0x80)));
+    }
+
+    #[test]
+    fn every_code_belongs_to_some_packet() {
+        use PacketType::{Auth, ConnAck, Disconnect, PubAck, PubRec, PubRel, SubAck, UnsubAck};
+        let types = [ConnAck, PubAck, PubRec, PubRel, SubAck, UnsubAck, Disconnect, Auth];
+        for code in ReasonCode::ALL {
+            assert!(types.iter().any(|&packet_type| code.is_valid_in(packet_type)), "{code}");
+        }
+        assert!(!ReasonCode::Success.is_valid_in(PacketType::Publish), "a PUBLISH has no code");
     }
 }

@@ -41,7 +41,7 @@ pub struct Subscription<'a> {
 pub struct SubscriptionOptions {
     /// The highest at which messages are delivered.
     pub qos: QoS,
-    /// Do not return what the client has published itself.
+    /// Do not return what the client has published itself. Not on a shared subscription `[MQTT-3.8.3-4]`.
     pub no_local: bool,
     /// Forward the publisher's RETAIN flag, instead of clearing it.
     pub retain_as_published: bool,
@@ -90,7 +90,7 @@ impl<'a> Subscribe<'a> {
 
     /// Decodes the packet in `frame`.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?; // [MQTT-3.8.1-1]
+        frame.check_header(version)?; // [MQTT-3.8.1-1]
         let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties = SubscribeProperties::decode(&mut reader, version)?;
@@ -127,7 +127,7 @@ impl<'a> Unsubscribe<'a> {
 
     /// Decodes the packet in `frame`.
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        frame.check_flags(version)?; // [MQTT-3.10.1-1]
+        frame.check_header(version)?; // [MQTT-3.10.1-1]
         let mut reader = frame.reader();
         let packet_id = reader.packet_id()?;
         let properties = UnsubscribeProperties::decode(&mut reader, version)?;
@@ -171,11 +171,13 @@ impl SubscriptionOptions {
     }
 
     fn from_bits(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let qos = QoS::from_bits(bits & 0b11).ok_or(DecodeError::malformed("QoS 3 does not exist"))?;
         let reserved = if version.has_properties() { 0b1100_0000 } else { 0b1111_1100 };
         if bits & reserved != 0 && version != ProtocolVersion::V31 {
             return Err(DecodeError::malformed("reserved bits in the subscription options")); // [MQTT-3.8.3-5]
         }
+        // 5.0 calls it a Protocol Error here (and malformed in PUBLISH and CONNECT), 3.1.1 malformed.
+        let fault = if version.has_properties() { DecodeError::protocol } else { DecodeError::malformed };
+        let qos = QoS::from_bits(bits & 0b11).ok_or(fault("QoS 3 does not exist"))?;
         if !version.has_properties() {
             return Ok(Self::new(qos));
         }

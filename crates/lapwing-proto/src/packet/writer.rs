@@ -43,6 +43,15 @@ pub(super) fn field_size(length: usize) -> Result<usize, EncodeError> {
     if length > usize::from(u16::MAX) { Err(EncodeError::FieldTooLong(length)) } else { Ok(2 + length) }
 }
 
+/// Bytes of a string with its length. Strings come from applications, so that they may contain what no
+/// packet may.
+pub(super) fn string_size(text: &str) -> Result<usize, EncodeError> {
+    if memchr::memchr(0, text.as_bytes()).is_some() {
+        return Err(EncodeError::Null);
+    }
+    field_size(text.len())
+}
+
 pub(super) fn variable(out: &mut Vec<u8>, mut value: u32) {
     while value > 127 {
         out.push(value as u8 | 0x80);

@@ -80,6 +80,11 @@ impl OutboundAliases {
         self.maximum > 0
     }
 
+    /// The packet that was to introduce the alias of `topic`, the last one chosen, is not sent.
+    pub fn forget(&mut self, topic: TopicName<'_>) {
+        self.aliases.remove(topic.as_str());
+    }
+
     /// How the next message to `topic` is to be sent. The caller then does send it so.
     pub fn choose(&mut self, topic: TopicName<'_>) -> AliasChoice {
         if let Some(&alias) = self.aliases.get(topic.as_str()) {

@@ -1,10 +1,16 @@
 //! Topic names, topic filters, and the trees that match one against many of the other.
 
 mod filter;
+mod filter_tree;
 mod name;
+mod name_tree;
+mod pattern_trie;
+mod subscriber;
 
 pub use filter::{ShareName, TopicFilter, TopicFilterBuf};
+pub use filter_tree::FilterTree;
 pub use name::{TopicName, TopicNameBuf};
+pub use name_tree::NameTree;
 
 /// Why a string is no topic name or no topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,13 @@ use super::TopicError;
 pub struct TopicName<'a>(&'a str);
 
 impl<'a> TopicName<'a> {
-    /// Checks `text`: not empty, at most 65,535 bytes, no U+0000, no wildcard.
+    /// Checks `text`: not empty `[MQTT-4.7.3-1]`, at most 65,535 bytes `[MQTT-4.7.3-3]`, no U+0000
+    /// `[MQTT-4.7.3-2]`, no wildcard `[MQTT-3.3.2-2]`. All else is allowed, and nothing is normalized
+    /// `[MQTT-4.7.3-4]`.
+    ///
+    /// # Errors
+    ///
+    /// What of this does not hold.
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
         if text.is_empty() {
             return Err(TopicError::Empty);
@@ -20,6 +26,12 @@ impl<'a> TopicName<'a> {
             Some(at) if text.as_bytes()[at] == 0 => Err(TopicError::Null),
             Some(_) => Err(TopicError::WildcardInName),
         }
+    }
+
+    /// For text that was a name before.
+    pub(super) fn from_valid(text: &'a str) -> Self {
+        debug_assert!(Self::new(text).is_ok());
+        Self(text)
     }
 
     /// The name as text.
@@ -75,5 +87,41 @@ impl TopicNameBuf {
 impl fmt::Display for TopicNameBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_wildcards_and_null_is_allowed() {
+        for text in ["a", "/", "//", " ", "$SYS/a", "$share/g/a", "\u{1}", "温度/1", "a\u{fffe}"] {
+            let name = TopicName::new(text).unwrap();
+            assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
+            assert!(name.levels().eq(text.split('/')));
+            assert_eq!(name.is_system(), text.starts_with('$'));
+        }
+        for text in ["+", "#", "a/+", "a/b#", "a+b"] {
+            assert_eq!(TopicName::new(text), Err(TopicError::WildcardInName));
+        }
+        assert_eq!(TopicName::new("a\0"), Err(TopicError::Null));
+    }
+
+    #[test]
+    fn length_has_bounds() {
+        assert_eq!(TopicName::new(""), Err(TopicError::Empty));
+        assert!(TopicName::new(&"x".repeat(65_535)).is_ok());
+        assert_eq!(TopicName::new(&"x".repeat(65_536)), Err(TopicError::TooLong));
+        assert_eq!(TopicName::new(&"é".repeat(32_768)), Err(TopicError::TooLong), "bytes are counted");
+    }
+
+    #[test]
+    fn the_owned_form_is_the_same() {
+        let owned = TopicNameBuf::new("a//b").unwrap();
+        assert_eq!(owned.as_name(), TopicName::new("a//b").unwrap());
+        assert_eq!(owned, owned.as_name().to_buf());
+        assert_eq!(TopicNameBuf::new("a/+"), Err(TopicError::WildcardInName));
+        assert_eq!(owned.to_string(), owned.as_str());
     }
 }

@@ -1,0 +1,356 @@
+//! A shard's thread: sockets on one side, the shard on the other, and nothing in between.
+//!
+//! A turn: wait for readiness, mail or a timer; read each ready socket once and hand the bytes to the shard;
+//! then write each outbox once. So however many messages a turn has, a connection costs it at most one `read`
+//! and one `write`.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use lapwing_net::{Accepted, Listener, Stream};
+use lapwing_proto::session::Instant;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock::Clock;
+use crate::mailbox::Mailbox;
+use crate::rate::Rate;
+use crate::shard::{ConnectionId, Shard};
+
+/// Bytes read from a socket at a time, into one buffer for all.
+const READ_BUFFER: usize = 256 * 1024;
+/// Connections accepted per listener and turn.
+const ACCEPTS: usize = 256;
+/// How long a closed connection's client has to read the last bytes and close its own end.
+const LINGER: Duration = Duration::from_millis(1000);
+/// How long the listeners rest when there is no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+const WAKER: Token = Token(0);
+const FIRST_LISTENER: usize = 1;
+
+pub(crate) struct EventLoop {
+    poll: Poll,
+    shard: Shard,
+    mailbox: Mailbox,
+    listeners: Vec<Listener>,
+    /// By the connection's index.
+    sockets: Vec<Option<Socket>>,
+    /// Connections that may have bytes to be read.
+    ready: VecDeque<ConnectionId>,
+    /// Connections whose end has been announced, in the order of when they are cut off.
+    closing: VecDeque<(Instant, ConnectionId)>,
+    buffer: Box<[u8]>,
+    clock: Clock,
+    /// Listeners that may have connections waiting.
+    accept_ready: Vec<bool>,
+    /// Until when the listeners rest.
+    accept_after: Option<Instant>,
+    shed: Rate,
+}
+
+struct Socket {
+    id: ConnectionId,
+    stream: Stream,
+    /// Whether it is among those that are ready.
+    is_ready: bool,
+    /// Whether bytes came, or may come, that the shard did not want.
+    is_paused: bool,
+    /// Whether the peer has ended its direction: then only an empty read is the last.
+    is_read_closed: bool,
+    /// Whether the last write went through.
+    is_writable: bool,
+    /// Whether all has been written that ever will be; what still comes is thrown away.
+    is_drained: bool,
+}
+
+/// The token of the waker by which mail wakes the loop.
+pub(crate) fn waker(poll: &Poll) -> io::Result<mio::Waker> {
+    mio::Waker::new(poll.registry(), WAKER)
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        poll: Poll,
+        shard: Shard,
+        mailbox: Mailbox,
+        mut listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
+        }
+        Ok(Self {
+            poll,
+            shard,
+            mailbox,
+            accept_ready: vec![false; listeners.len()],
+            listeners,
+            sockets: Vec::new(),
+            ready: VecDeque::new(),
+            closing: VecDeque::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+            clock: Clock::new(),
+            accept_after: None,
+            shed: Rate::new(1),
+        })
+    }
+
+    /// Turns until the shard has shut down.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.shard.is_finished() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => result?,
+            }
+            self.turn(&events);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let now = self.clock.now();
+        for event in events {
+            self.note(event);
+        }
+        self.accept_waiting(now);
+        for mail in self.mailbox.take() {
+            self.shard.handle_mail(mail, now);
+        }
+        for _ in 0..self.ready.len() {
+            if let Some(id) = self.ready.pop_front() {
+                self.read(id, now);
+            }
+        }
+        if self.shard.poll_timeout().is_some_and(|at| at <= now) {
+            self.shard.handle_timeout(now);
+        }
+        for id in self.shard.take_resumed() {
+            self.resume(id);
+        }
+        self.write_dirty(now);
+        self.cut_off(now);
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now();
+        let wakes_at =
+            [self.shard.poll_timeout(), self.closing.front().map(|&(at, _)| at), self.accept_after];
+        // A millisecond more, since the clock's milliseconds are cut off.
+        let until =
+            |at: Instant| if at <= now { Duration::ZERO } else { at.since(now) + Duration::from_millis(1) };
+        wakes_at.into_iter().flatten().min().map(until)
+    }
+
+    /// Remembers what a readiness event says.
+    fn note(&mut self, event: &Event) {
+        let Token(token) = event.token();
+        if token == WAKER.0 {
+            return;
+        }
+        let first_socket = FIRST_LISTENER + self.listeners.len();
+        if token < first_socket {
+            self.accept_ready[token - FIRST_LISTENER] = true;
+            return;
+        }
+        let Some(Some(socket)) = self.sockets.get_mut(token - first_socket) else { return };
+        if event.is_writable() && !socket.is_writable {
+            socket.is_writable = true;
+            self.shard.mark_dirty(socket.id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            socket.is_read_closed |= event.is_read_closed() || event.is_error();
+            make_ready(&mut self.ready, socket);
+        }
+    }
+
+    fn accept_waiting(&mut self, now: Instant) {
+        if self.accept_after.is_some_and(|at| at > now) || !self.shard.is_accepting() {
+            return;
+        }
+        if self.accept_after.take().is_some() {
+            self.accept_ready.fill(true);
+        }
+        for index in 0..self.listeners.len() {
+            if self.accept_ready[index] {
+                self.accept_ready[index] = self.accept(index, now);
+            }
+        }
+        // Edges come once: what is left over must be asked for.
+        if self.accept_ready.contains(&true) && self.accept_after.is_none() {
+            self.accept_after = Some(now);
+        }
+    }
+
+    /// Accepts what waits at a listener; whether there may be more.
+    fn accept(&mut self, index: usize, now: Instant) -> bool {
+        for _ in 0..ACCEPTS {
+            match self.listeners[index].accept() {
+                Accepted::Stream(stream) => self.add(stream, now),
+                Accepted::None => return false,
+                Accepted::Shed => self.report_shortage(now),
+                Accepted::Exhausted => {
+                    self.report_shortage(now);
+                    self.accept_after = Some(now + ACCEPT_PAUSE);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn report_shortage(&mut self, now: Instant) {
+        if let Some(suppressed) = self.shed.allow(now) {
+            let connections = self.sockets.iter().flatten().count();
+            tracing::warn!(
+                connections,
+                suppressed,
+                "too few file descriptors: new connections are closed; raise the limit (`ulimit -n`, LimitNOFILE)"
+            );
+        }
+    }
+
+    fn add(&mut self, mut stream: Stream, now: Instant) {
+        let id = self.shard.accept(stream.peer(), stream.is_local(), now);
+        let token = Token(FIRST_LISTENER + self.listeners.len() + id.index());
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interests) {
+            tracing::warn!(%error, "a connection cannot be watched and is closed");
+            return self.shard.lost(id, now);
+        }
+        let socket = Socket {
+            id,
+            stream,
+            is_ready: false,
+            is_paused: false,
+            is_read_closed: false,
+            is_writable: true,
+            is_drained: false,
+        };
+        if self.sockets.len() <= id.index() {
+            self.sockets.resize_with(id.index() + 1, || None);
+        }
+        self.sockets[id.index()] = Some(socket);
+    }
+
+    /// Reads a ready socket once.
+    fn read(&mut self, id: ConnectionId, now: Instant) {
+        let Some(socket) = socket(&mut self.sockets, id) else { return };
+        socket.is_ready = false;
+        if !socket.is_drained && !self.shard.wants_bytes(id) && !self.shard.is_closing(id) {
+            socket.is_paused = true;
+            return;
+        }
+        match socket.stream.read(&mut self.buffer) {
+            Ok(0) => self.remove(id, now),
+            Ok(count) => {
+                // A full buffer may not have been all; nor may anything be that came with the peer's end.
+                if count == self.buffer.len() || socket.is_read_closed {
+                    make_ready(&mut self.ready, socket);
+                }
+                if !socket.is_drained {
+                    self.shard.receive(id, &self.buffer[..count], now);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => make_ready(&mut self.ready, socket),
+            Err(_) => self.remove(id, now),
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let Some(socket) = socket(&mut self.sockets, id) else { return };
+        if std::mem::take(&mut socket.is_paused) {
+            make_ready(&mut self.ready, socket);
+        }
+    }
+
+    /// Writes every outbox that has something in it, as long as emptying one fills another.
+    fn write_dirty(&mut self, now: Instant) {
+        let mut dirty = Vec::new();
+        self.shard.take_dirty(&mut dirty);
+        while !dirty.is_empty() {
+            for id in dirty.drain(..) {
+                if self.write(id) {
+                    self.shard.drained(id, now);
+                }
+                self.close_if_done(id, now);
+            }
+            self.shard.take_dirty(&mut dirty);
+        }
+    }
+
+    /// Writes a connection's outbox as far as its socket takes it; whether it became empty.
+    fn write(&mut self, id: ConnectionId) -> bool {
+        let Some(socket) = socket(&mut self.sockets, id) else { return false };
+        let Some(outbox) = self.shard.outbox(id) else { return false };
+        if outbox.is_empty() {
+            return false;
+        }
+        while socket.is_writable && !outbox.is_empty() {
+            match socket.stream.write(outbox.pending()) {
+                Ok(count) => outbox.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.is_writable = false,
+                Err(_) => {
+                    // Gone; the next read says so.
+                    outbox.clear();
+                    socket.is_read_closed = true;
+                    make_ready(&mut self.ready, socket);
+                }
+            }
+        }
+        outbox.is_empty()
+    }
+
+    /// Ends a connection whose last bytes are written: the peer is told, and given a moment to read them.
+    fn close_if_done(&mut self, id: ConnectionId, now: Instant) {
+        if !self.shard.is_closing(id) {
+            return;
+        }
+        let Some(socket) = socket(&mut self.sockets, id) else { return };
+        let is_empty = self.shard.outbox(id).is_none_or(|outbox| outbox.is_empty());
+        if is_empty && !socket.is_drained {
+            socket.is_drained = true;
+            socket.stream.finish();
+            make_ready(&mut self.ready, socket);
+        }
+        self.closing.push_back((now + LINGER, id));
+    }
+
+    /// Removes connections that have been closing for long enough.
+    fn cut_off(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.closing.front() {
+            if at > now {
+                break;
+            }
+            self.closing.pop_front();
+            self.remove(id, now);
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(socket) = socket(&mut self.sockets, id) {
+            // It fails only for a socket that was never registered.
+            let _ = self.poll.registry().deregister(&mut socket.stream);
+            self.sockets[id.index()] = None;
+        }
+        self.shard.lost(id, now);
+    }
+}
+
+fn socket(sockets: &mut [Option<Socket>], id: ConnectionId) -> Option<&mut Socket> {
+    sockets.get_mut(id.index())?.as_mut().filter(|socket| socket.id == id)
+}
+
+fn make_ready(ready: &mut VecDeque<ConnectionId>, socket: &mut Socket) {
+    if !socket.is_ready {
+        socket.is_ready = true;
+        ready.push_back(socket.id);
+    }
+}

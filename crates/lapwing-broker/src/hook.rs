@@ -1,0 +1,183 @@
+//! Where the program around the broker decides: who a client is, and what it may do.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lapwing_proto::packet::{ProtocolVersion, QoS, ReasonCode};
+use lapwing_proto::topic::{TopicFilter, TopicName};
+
+use crate::mailbox::{Mail, MailboxSender};
+use crate::shard::ConnectionId;
+
+/// Decides who a client is.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Judges a CONNECT. Gives the verdict at once; or takes a [`Reply`] from `later`, gives `None`, and sends
+    /// the verdict from any thread. The connection then waits, and what the client sends meanwhile is handled
+    /// after it, in order.
+    ///
+    /// This runs on the thread that serves a share of all clients: work that takes longer than some
+    /// microseconds belongs elsewhere.
+    fn authenticate(&self, credentials: &Credentials<'_>, later: &Later<'_>) -> Option<Verdict>;
+}
+
+/// What a client presents in its CONNECT.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether the other end is on this machine.
+    pub is_local: bool,
+    /// The version that it speaks.
+    pub version: ProtocolVersion,
+    /// The client identifier; made by the broker if the client sent none.
+    pub client_id: &'a str,
+    /// User name.
+    pub user_name: Option<&'a str>,
+    /// Password.
+    pub password: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("peer", &self.peer)
+            .field("client_id", &self.client_id)
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The outcome of an authentication.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The client is let in.
+    Accept(Identity),
+    /// The client is refused with this Reason Code, and this text in the log and, in 5.0, to the client.
+    Refuse(ReasonCode, String),
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// The user name, as far as it means anything.
+    pub user_name: Option<String>,
+    /// Under which the session is kept; the client identifier where it is `None`. Clients that take another
+    /// client identifier at each connection keep their session by it.
+    pub session_key: Option<String>,
+}
+
+/// From which an authenticator that needs time takes its [`Reply`].
+#[derive(Debug)]
+pub struct Later<'a> {
+    mailbox: &'a MailboxSender,
+    connection: ConnectionId,
+}
+
+impl<'a> Later<'a> {
+    pub(crate) fn new(mailbox: &'a MailboxSender, connection: ConnectionId) -> Self {
+        Self { mailbox, connection }
+    }
+
+    /// The way back to the connection.
+    pub fn reply(&self) -> Reply {
+        Reply { to: Some((self.mailbox.clone(), self.connection)) }
+    }
+}
+
+/// Brings a verdict back to its connection. If it is dropped without one, the client is refused.
+#[derive(Debug)]
+pub struct Reply {
+    to: Option<(MailboxSender, ConnectionId)>,
+}
+
+impl Reply {
+    /// Gives the verdict.
+    pub fn send(mut self, verdict: Verdict) {
+        self.post(verdict);
+    }
+
+    fn post(&mut self, verdict: Verdict) {
+        if let Some((mailbox, connection)) = self.to.take() {
+            mailbox.send(Mail::Verdict(connection, verdict));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let reason = "the authenticator gave no verdict";
+        self.post(Verdict::Refuse(ReasonCode::ServerUnavailable, reason.into()));
+    }
+}
+
+/// Decides what a client may do.
+pub trait Authorizer: Send + Sync + 'static {
+    /// Whether the client may publish to `topic`.
+    fn may_publish(&self, client: &Client, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
+
+    /// Whether the client may subscribe with `filter`.
+    fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> bool;
+}
+
+/// A client that was let in.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The client identifier.
+    pub client_id: Arc<str>,
+    /// Who it is.
+    pub identity: Identity,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+}
+
+/// Who is let in without further proof of who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Nobody.
+    None,
+    /// Clients on this machine, whatever user name and password they present.
+    #[default]
+    Loopback,
+    /// Everybody.
+    All,
+}
+
+impl Authenticator for Anonymous {
+    fn authenticate(&self, credentials: &Credentials<'_>, _: &Later<'_>) -> Option<Verdict> {
+        let accepted = match self {
+            Self::None => false,
+            Self::Loopback => credentials.is_local,
+            Self::All => true,
+        };
+        let user_name = credentials.user_name.map(str::to_owned);
+        Some(if accepted {
+            Verdict::Accept(Identity { user_name, session_key: None })
+        } else {
+            let reason = match self {
+                Self::Loopback => {
+                    "only clients on this machine are let in without a password; \
+                     authentication.anonymous = \"all\" lets everybody in"
+                }
+                _ => "clients without a known user name are not let in",
+            };
+            Verdict::Refuse(ReasonCode::NotAuthorized, reason.into())
+        })
+    }
+}
+
+/// Allows everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+impl Authorizer for AllowAll {
+    fn may_publish(&self, _: &Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, _: &Client, _: TopicFilter<'_>) -> bool {
+        true
+    }
+}

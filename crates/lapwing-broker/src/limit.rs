@@ -1,0 +1,91 @@
+use serde::{Deserialize, Serialize};
+
+/// Everything that a peer can make grow has a limit here. Where 5.0 has a property for it, clients are told
+/// in CONNACK.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Seconds from accepting a connection to the whole CONNECT. 1 to 65,535.
+    pub connect_timeout_s: u16,
+    /// Largest CONNECT in bytes.
+    pub connect_packet_size_maximum: u32,
+    /// Largest packet that a client may send, in bytes (Maximum Packet Size).
+    pub packet_size_maximum: u32,
+    /// QoS 1 and 2 messages that a client may send at a time (Receive Maximum). 1 to 65,535.
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages that are in flight to a client at a time; in 5.0 its own Receive Maximum where
+    /// that is lower. 1 to 65,535.
+    pub client_receive_maximum: u16,
+    /// Highest topic alias that a client may give (Topic Alias Maximum); 0 for none.
+    pub topic_alias_maximum: u16,
+    /// Highest topic alias given to a client, at most its own Topic Alias Maximum; 0 for none.
+    pub client_topic_alias_maximum: u16,
+    /// Levels of a topic name or filter.
+    pub topic_levels_maximum: u16,
+    /// Longest keep alive in seconds (Server Keep Alive); a client that asks for more, or for none, gets
+    /// this. 0 for no limit.
+    pub keep_alive_maximum_s: u16,
+    /// Longest time that a session outlives its connection, in seconds; 4,294,967,295 for ever. Before 5.0
+    /// a session without Clean Session has this one.
+    pub session_expiry_maximum_s: u32,
+    /// Sessions, connected or not.
+    pub sessions_maximum: usize,
+    /// Subscriptions of a session.
+    pub subscriptions_maximum: usize,
+    /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
+    /// 2 messages wait in the session's queue.
+    pub outbox_bytes_maximum: usize,
+    /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
+    pub queue_messages_maximum: usize,
+    /// The same in bytes.
+    pub queue_bytes_maximum: usize,
+    /// Retained messages. Above it new topics are not retained.
+    pub retained_messages_maximum: usize,
+    /// The same in bytes.
+    pub retained_bytes_maximum: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout_s: 10,
+            connect_packet_size_maximum: 128 * 1024,
+            packet_size_maximum: 8 * 1024 * 1024,
+            receive_maximum: 1024,
+            client_receive_maximum: 1024,
+            topic_alias_maximum: 32,
+            client_topic_alias_maximum: 32,
+            topic_levels_maximum: 128,
+            keep_alive_maximum_s: 0,
+            session_expiry_maximum_s: u32::MAX,
+            sessions_maximum: 1_000_000,
+            subscriptions_maximum: 100_000,
+            outbox_bytes_maximum: 16 * 1024 * 1024,
+            queue_messages_maximum: 100_000,
+            queue_bytes_maximum: 64 * 1024 * 1024,
+            retained_messages_maximum: 1_000_000,
+            retained_bytes_maximum: 512 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// Says what is wrong with a value that cannot be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        // A message is kept in the encoding of 5.0, which can be a little longer than what arrived.
+        const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 1024;
+        let not_zero = |name: &str, is_zero: bool| {
+            if is_zero { Err(format!("limits.{name} must be at least 1")) } else { Ok(()) }
+        };
+        not_zero("connect_timeout_s", self.connect_timeout_s == 0)?;
+        not_zero("receive_maximum", self.receive_maximum == 0)?;
+        not_zero("client_receive_maximum", self.client_receive_maximum == 0)?;
+        not_zero("topic_levels_maximum", self.topic_levels_maximum == 0)?;
+        not_zero("connect_packet_size_maximum", self.connect_packet_size_maximum == 0)?;
+        not_zero("packet_size_maximum", self.packet_size_maximum == 0)?;
+        if self.packet_size_maximum > LARGEST {
+            return Err(format!("limits.packet_size_maximum must be at most {LARGEST}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! CONNECT: who is there, may it come in, and with which session.
+
+use std::sync::Arc;
+
+use lapwing_proto::packet::{
+    ConnAck, Connect, Frame, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Will as WillPacket,
+};
+use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
+
+use super::connection::{Open, Pending, Phase};
+use super::disconnect::End;
+use super::session::{Session, Will};
+use super::{ConnectionId, SessionId, Shard};
+use crate::hook::{Client, Credentials, Identity, Later, Verdict};
+use crate::message::Message;
+
+impl Shard {
+    /// The first packet has arrived: it must be a CONNECT `[MQTT-3.1.0-1]`.
+    pub(super) fn handle_first(&mut self, id: ConnectionId, frame: Frame<'_>) {
+        if frame.packet_type() != PacketType::Connect {
+            return self.fault(id, ReasonCode::ProtocolError, &"the first packet is not a CONNECT");
+        }
+        let connect = match Connect::decode(frame) {
+            Ok(connect) => connect,
+            Err(error) => {
+                let version = answering_version(Connect::declared_level(frame), error.reason_code());
+                if let Some(version) = version {
+                    self.send_refusal(id, version, error.reason_code(), Some(error.fault()));
+                }
+                return self.malformed(id, error);
+            }
+        };
+        let client_id = match self.choose_client_id(&connect) {
+            Ok(client_id) => client_id,
+            Err(fault) => {
+                return self.refuse(id, connect.version, ReasonCode::ClientIdentifierNotValid, fault);
+            }
+        };
+        if connect.properties.authentication_method.is_some() {
+            // [MQTT-4.12.0-1]
+            let fault = "the authentication method is not offered";
+            return self.refuse(id, connect.version, ReasonCode::BadAuthenticationMethod, fault);
+        }
+        let Some(connection) = self.connection(id) else { return };
+        let credentials = Credentials {
+            peer: connection.peer,
+            is_local: connection.is_local,
+            version: connect.version,
+            client_id: &client_id,
+            user_name: connect.user_name,
+            password: connect.password,
+        };
+        match self.shared.authenticator.authenticate(&credentials, &Later::new(&self.mailbox, id)) {
+            Some(verdict) => self.finish_connect(id, &connect, &client_id, verdict),
+            None => self.await_verdict(id, &connect, client_id),
+        }
+    }
+
+    /// The client's identifier, or one made for a client that may come without `[MQTT-3.1.3-6]`,
+    /// `[MQTT-3.1.3-8]` of 3.1.1.
+    fn choose_client_id(&self, connect: &Connect<'_>) -> Result<String, &'static str> {
+        if !connect.client_id.is_empty() {
+            return Ok(connect.client_id.to_owned());
+        }
+        match connect.version {
+            ProtocolVersion::V31 => Err("the client identifier is empty"),
+            ProtocolVersion::V311 if !connect.clean_start => {
+                Err("an empty client identifier needs a clean session")
+            }
+            _ => {
+                let mut random = [0; 16];
+                getrandom::fill(&mut random).map_err(|_| "no randomness for a client identifier")?;
+                Ok(format!("auto-{:032x}", u128::from_ne_bytes(random)))
+            }
+        }
+    }
+
+    fn await_verdict(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: String) {
+        let mut bytes = Vec::new();
+        // What was decoded can be encoded again.
+        let is_kept = connect.encode(&mut bytes).is_ok();
+        debug_assert!(is_kept);
+        if let Some(connection) = self.connection_mut(id) {
+            connection.phase = Phase::Authenticating(Box::new(Pending { connect: bytes, client_id }));
+        }
+    }
+
+    /// A verdict has come that was waited for.
+    pub(super) fn finish_authentication(&mut self, id: ConnectionId, verdict: Verdict) {
+        let now = self.now;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let Phase::Authenticating(pending) = &mut connection.phase else { return };
+        let Pending { connect, client_id } = std::mem::take(&mut **pending);
+        connection.heard = now;
+        let mut input = &connect[..];
+        if let Ok(Some(frame)) = Frame::split(&mut input, u32::MAX) {
+            match Connect::decode(frame) {
+                Ok(connect) => self.finish_connect(id, &connect, &client_id, verdict),
+                Err(error) => self.malformed(id, error),
+            }
+        }
+    }
+
+    fn finish_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: &str, verdict: Verdict) {
+        let identity = match verdict {
+            Verdict::Accept(identity) => identity,
+            Verdict::Refuse(reason_code, reason) => {
+                return self.refuse(id, connect.version, reason_code, &reason);
+            }
+        };
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        let client = Client { client_id: client_id.into(), identity, peer };
+        let (session_id, session_present) = match self.find_session(&client, connect) {
+            Ok(found) => found,
+            Err(fault) => return self.refuse(id, connect.version, ReasonCode::QuotaExceeded, fault),
+        };
+        let link = self.agree(connect);
+        let limit = self.shared.limits.session_expiry_maximum_s;
+        let Some(session) = self.session_mut(session_id) else { return };
+        session.connection = Some(id);
+        session.expires = None;
+        session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
+        session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
+        session.flows.begin(&link);
+        if let Some(suppressed) = self.arrivals.allow(self.now) {
+            let (client_id, version, user_name) = (&client.client_id, link.version, &connect.user_name);
+            tracing::info!(%peer, ?client_id, ?user_name, %version, session_present, suppressed, "client connected");
+        }
+        let deadline = link.keep_alive.server_deadline(self.now);
+        let Some(connection) = self.connection_mut(id) else { return };
+        let timer = connection.timer;
+        connection.phase = Phase::Open(Box::new(Open { session: session_id, link, client }));
+        if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
+            self.set_connection_timer(id, deadline);
+        }
+        self.send_connack(id, connect, client_id, session_present);
+        self.pump(session_id);
+    }
+
+    /// The session that the client goes on with, or a new one, and whether it is an earlier one. Another
+    /// connection of the session is ended `[MQTT-3.1.4-3]`.
+    fn find_session(
+        &mut self,
+        client: &Client,
+        connect: &Connect<'_>,
+    ) -> Result<(SessionId, bool), &'static str> {
+        let Identity { session_key, .. } = &client.identity;
+        let key = session_key.as_deref().map_or_else(|| Arc::clone(&client.client_id), Arc::from);
+        if let Some(&existing) = self.session_by_key.get(&key) {
+            let old = self.session_mut(existing).and_then(|session| session.connection);
+            if let Some(old) = old {
+                let text = "another client has connected with this client identifier";
+                self.disconnect(old, ReasonCode::SessionTakenOver, Some(text), End::TakenOver);
+            }
+            let goes_on = !connect.clean_start
+                && self.session_mut(existing).is_some_and(|session| session.expiry_interval_s > 0);
+            if goes_on {
+                self.settle_will(existing, old.is_some());
+                return Ok((existing, true));
+            }
+            self.end_session(existing); // [MQTT-3.1.2-4]
+        }
+        if self.sessions.len() >= self.shared.limits.sessions_maximum {
+            return Err("there are too many sessions");
+        }
+        let serial = self.next_serial();
+        let entry = self.sessions.vacant_entry();
+        let id = SessionId { index: entry.key() as u32, serial };
+        entry.insert(Session::new(id, Arc::clone(&key)));
+        self.session_by_key.insert(key, id);
+        Ok((id, false))
+    }
+
+    /// A session goes on with a new connection: a will that still waits for its delay is not published
+    /// `[MQTT-3.1.3-9]`; one without a delay is, if the old connection has only now been ended.
+    fn settle_will(&mut self, id: SessionId, was_connected: bool) {
+        let Some(session) = self.session_mut(id) else { return };
+        let has_delay = session.will.as_ref().is_some_and(|will| will.delay_s > 0);
+        if was_connected && !has_delay {
+            self.publish_will(id);
+        } else {
+            session.will = None;
+        }
+    }
+
+    /// What holds for the connection, from what the client asks for and what the limits allow.
+    fn agree(&self, connect: &Connect<'_>) -> Link {
+        let limits = &self.shared.limits;
+        let is_v5 = connect.version == ProtocolVersion::V5;
+        let own = LinkLimits {
+            // Clients before 5.0 cannot know that there is a limit.
+            receive_maximum: if is_v5 { limits.receive_maximum } else { u16::MAX },
+            maximum_packet_size: limits.packet_size_maximum,
+            topic_alias_maximum: limits.topic_alias_maximum,
+        };
+        let asked = &connect.properties;
+        let default = LinkLimits::default();
+        let peer = LinkLimits {
+            receive_maximum: asked
+                .receive_maximum
+                .map_or(default.receive_maximum, std::num::NonZero::get)
+                .min(limits.client_receive_maximum),
+            maximum_packet_size: asked
+                .maximum_packet_size
+                .map_or(default.maximum_packet_size, std::num::NonZero::get),
+            topic_alias_maximum: asked
+                .topic_alias_maximum
+                .unwrap_or(0)
+                .min(limits.client_topic_alias_maximum),
+        };
+        let maximum = limits.keep_alive_maximum_s;
+        let is_too_long = maximum > 0 && (connect.keep_alive == 0 || connect.keep_alive > maximum);
+        // Only 5.0 can tell the client of another keep alive than its own.
+        let keep_alive = if is_too_long && is_v5 { maximum } else { connect.keep_alive };
+        let mut link = Link::new(connect.version, KeepAlive::new(keep_alive), own, peer);
+        link.problem_information = is_v5 && asked.request_problem_information.unwrap_or(true);
+        link
+    }
+
+    fn send_connack(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        session_present: bool,
+    ) {
+        let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
+        let link = &open.link;
+        let mut connack = ConnAck::new(session_present, ReasonCode::Success);
+        let properties = &mut connack.properties;
+        let limits = &self.shared.limits;
+        let requested = requested_expiry(connect, limits.session_expiry_maximum_s);
+        let maximum = limits.session_expiry_maximum_s;
+        properties.session_expiry_interval = (requested > maximum).then_some(maximum);
+        properties.receive_maximum = std::num::NonZero::new(link.own.receive_maximum);
+        properties.maximum_packet_size = std::num::NonZero::new(link.own.maximum_packet_size);
+        properties.topic_alias_maximum =
+            (link.own.topic_alias_maximum > 0).then_some(link.own.topic_alias_maximum);
+        properties.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
+        let keep_alive = link.keep_alive.seconds();
+        properties.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
+        self.send(id, &Packet::ConnAck(connack));
+    }
+
+    /// Answers a CONNECT with a CONNACK that refuses it, and ends the connection `[MQTT-3.1.4-2]`.
+    fn refuse(&mut self, id: ConnectionId, version: ProtocolVersion, reason_code: ReasonCode, fault: &str) {
+        self.send_refusal(id, version, reason_code, Some(fault));
+        self.fault(id, reason_code, &fault);
+    }
+
+    fn send_refusal(
+        &mut self,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        reason_code: ReasonCode,
+        fault: Option<&str>,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let mut connack = ConnAck::new(false, reason_code);
+        connack.properties.reason_string = fault;
+        // The text is ours and short: the packet can be encoded.
+        let _ = connack.encode(version, connection.outbox.bytes());
+        self.mark_dirty(id);
+    }
+}
+
+/// In which version a CONNECT is answered that could not be decoded: a level that is too high gets the
+/// answer of 5.0, any other unknown one that of 3.1.1 `[MQTT-3.1.2-2]`. Before 5.0 there is no return code
+/// for what is malformed.
+fn answering_version(level: Option<u8>, reason_code: ReasonCode) -> Option<ProtocolVersion> {
+    let is_unknown = reason_code == ReasonCode::UnsupportedProtocolVersion;
+    match level? {
+        5.. => Some(ProtocolVersion::V5),
+        _ if is_unknown => Some(ProtocolVersion::V311),
+        _ => None,
+    }
+}
+
+/// Seconds that the client wants its session to outlive the connection. Before 5.0 a session without Clean
+/// Session lasts as long as the server keeps any.
+fn requested_expiry(connect: &Connect<'_>, limit: u32) -> u32 {
+    match connect.version {
+        ProtocolVersion::V5 => connect.properties.session_expiry_interval.unwrap_or(0),
+        _ if connect.clean_start => 0,
+        _ => limit,
+    }
+}
+
+fn keep_will(will: &WillPacket<'_>, client: &Client) -> Will {
+    let mut publish = Publish::new(will.topic, will.payload);
+    publish.qos = will.qos;
+    let properties = &will.properties;
+    publish.properties.payload_format_indicator = properties.payload_format_indicator;
+    publish.properties.message_expiry_interval = properties.message_expiry_interval;
+    publish.properties.content_type = properties.content_type;
+    publish.properties.response_topic = properties.response_topic;
+    publish.properties.correlation_data = properties.correlation_data;
+    publish.properties.user_properties = properties.user_properties;
+    Will {
+        message: Message::unpublished(&publish),
+        retain: will.retain,
+        delay_s: properties.will_delay_interval.unwrap_or(0),
+        client: client.clone(),
+        due: None,
+    }
+}

@@ -1,0 +1,96 @@
+use std::net::SocketAddr;
+
+use lapwing_proto::packet::ProtocolVersion;
+use lapwing_proto::session::{Instant, Link};
+
+use super::outbox::Outbox;
+use super::retained::Replay;
+use super::{ConnectionId, SessionId};
+use crate::hook::Client;
+
+/// A network connection, from its acceptance to the last byte written to it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) peer: SocketAddr,
+    /// Whether the other end is on this machine.
+    pub(super) is_local: bool,
+    pub(super) phase: Phase,
+    /// What has arrived and is not yet handled: the beginning of a packet, or all that waits for a verdict.
+    pub(super) tail: Vec<u8>,
+    pub(super) outbox: Outbox,
+    /// Whether the connection is in the shard's list of those that have something to write.
+    pub(super) is_dirty: bool,
+    /// When the last packet arrived; before the first one, when the connection was accepted.
+    pub(super) heard: Instant,
+    /// When its timer fires.
+    pub(super) timer: Instant,
+    /// Retained messages that are still to be sent for new subscriptions.
+    pub(super) replays: Vec<Replay>,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The first packet has not come yet.
+    AwaitingConnect,
+    /// The CONNECT waits for a verdict.
+    Authenticating(Box<Pending>),
+    /// The client is connected.
+    Open(Box<Open>),
+    /// What is in the outbox is the last.
+    Closing,
+}
+
+/// A CONNECT that waits.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// The packet, encoded.
+    pub(super) connect: Vec<u8>,
+    /// The client identifier, also where the packet has none.
+    pub(super) client_id: String,
+}
+
+/// What a connection has once its client is connected.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) session: SessionId,
+    pub(super) link: Link,
+    pub(super) client: Client,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, peer: SocketAddr, is_local: bool, now: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            is_local,
+            phase: Phase::AwaitingConnect,
+            tail: Vec::new(),
+            outbox: Outbox::default(),
+            is_dirty: false,
+            heard: now,
+            timer: now,
+            replays: Vec::new(),
+        }
+    }
+
+    pub(super) fn open(&self) -> Option<&Open> {
+        match &self.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    pub(super) fn open_mut(&mut self) -> Option<&mut Open> {
+        match &mut self.phase {
+            Phase::Open(open) => Some(open),
+            _ => None,
+        }
+    }
+
+    /// The version that the client speaks, once it has said so.
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.open().map(|open| open.link.version)
+    }
+}

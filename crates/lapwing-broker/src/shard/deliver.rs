@@ -1,0 +1,322 @@
+//! A message to clients: from the route of its topic to the outboxes and queues.
+
+use std::sync::Arc;
+
+use lapwing_proto::packet::SubscriptionIdentifier;
+use lapwing_proto::packet::{Ack, EncodeError, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::session::{AliasChoice, Instant, Resend};
+
+use super::connection::{Connection, Open};
+use super::route::Target;
+use super::session::Session;
+use super::{ConnectionId, SessionId, Shard};
+use crate::limit::Limits;
+use crate::message::{Delivery, Message};
+
+/// The encodings of one message that its receivers have in common, each made when it is first needed.
+#[derive(Debug, Default)]
+pub(super) struct Variants {
+    bytes: Vec<u8>,
+    /// Bit by bit, which of `places` are set.
+    made: u16,
+    places: [Place; 12],
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Place {
+    start: usize,
+    end: usize,
+    packet_id: usize,
+}
+
+impl Variants {
+    fn reset(&mut self) {
+        self.made = 0;
+        self.bytes.clear();
+    }
+
+    /// The message as one of its receivers gets it, and where in it the packet identifier stands. `publish`
+    /// has the flags of that delivery and, above QoS 0, any packet identifier.
+    fn get(
+        &mut self,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+    ) -> Result<(&[u8], usize), EncodeError> {
+        let index = usize::from(version == ProtocolVersion::V5) * 6
+            + usize::from(publish.qos.bits()) * 2
+            + usize::from(publish.retain);
+        if self.made & 1 << index == 0 {
+            let start = self.bytes.len();
+            publish.encode(version, &mut self.bytes)?;
+            let packet_id = publish.packet_id_offset(version)?;
+            self.places[index] = Place { start, end: self.bytes.len(), packet_id };
+            self.made |= 1 << index;
+        }
+        let place = self.places[index];
+        Ok((&self.bytes[place.start..place.end], place.packet_id))
+    }
+}
+
+/// A message that is being distributed.
+struct Distribution<'a> {
+    publish: &'a Publish<'a>,
+    /// The message as it is kept, made when the first receiver needs it.
+    kept: Option<Arc<Message>>,
+    now: Instant,
+}
+
+impl Distribution<'_> {
+    fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
+        let message = self.kept.get_or_insert_with(|| Message::new(self.publish, self.now));
+        Delivery {
+            message: Arc::clone(message),
+            qos,
+            retain: self.publish.retain && target.retain_as_published,
+            identifiers: target.identifiers.clone(),
+        }
+    }
+}
+
+impl Shard {
+    /// Passes a message to all sessions that its topic leads to. To how many.
+    pub(super) fn distribute(&mut self, publish: &Publish<'_>, origin: Option<SessionId>) -> usize {
+        let Some(name) = publish.topic else { return 0 };
+        let route = self.routes.route(name);
+        let mut distribution = Distribution { publish, kept: None, now: self.now };
+        self.variants.reset();
+        let mut count = 0;
+        for target in &route.targets {
+            if target.no_local && origin == Some(target.session) {
+                continue;
+            }
+            self.deliver(target, &mut distribution);
+            count += 1;
+        }
+        for &group in &route.groups {
+            if let Some(target) = self.choose_member(group) {
+                self.deliver(&target, &mut distribution);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// The member of a shared subscription that gets the next message: the next one that is connected, or
+    /// if none is, the next one whose session keeps messages.
+    fn choose_member(&mut self, group: usize) -> Option<Target> {
+        let sessions = &self.sessions;
+        let mut offline = None;
+        for member in self.routes.members(group) {
+            match sessions.get(member.session.index as usize) {
+                Some(session) if session.connection.is_some() => return Some(member.clone()),
+                Some(_) if offline.is_none() => offline = Some(member.clone()),
+                _ => {}
+            }
+        }
+        offline
+    }
+
+    fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
+        let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
+        let qos = distribution.publish.qos.min(target.qos);
+        let connection = session.connection.and_then(|id| self.connections.get_mut(id.index()));
+        let Some(connection) = connection else {
+            if qos > QoS::AtMostOnce {
+                enqueue(session, distribution.delivery(target, qos), &self.shared.limits);
+            }
+            return;
+        };
+        let is_full = connection.outbox.len() > self.shared.limits.outbox_bytes_maximum;
+        if qos == QoS::AtMostOnce {
+            if !is_full {
+                let retain = distribution.publish.retain && target.retain_as_published;
+                let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
+                append(connection, &publish, target, Some(&mut self.variants));
+                mark_dirty(&mut self.dirty, connection);
+            }
+            return;
+        }
+        let delivery = distribution.delivery(target, qos);
+        if is_full || !session.queue.is_empty() {
+            return enqueue(session, delivery, &self.shared.limits);
+        }
+        let retain = delivery.retain;
+        match session.flows.outbound.send(qos, delivery) {
+            Ok(packet_id) => {
+                let packet_id = Some(packet_id);
+                let publish = Publish { qos, retain, packet_id, ..*distribution.publish };
+                if !append(connection, &publish, target, Some(&mut self.variants)) {
+                    give_up(session, publish.packet_id);
+                }
+                mark_dirty(&mut self.dirty, connection);
+            }
+            Err(delivery) => enqueue(session, delivery, &self.shared.limits),
+        }
+    }
+
+    /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
+    pub(super) fn pump(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
+        else {
+            return;
+        };
+        let Some(connection) = session.connection.and_then(|id| self.connections.get_mut(id.index())) else {
+            return;
+        };
+        let before = connection.outbox.len();
+        let maximum = self.shared.limits.outbox_bytes_maximum;
+        while connection.outbox.len() <= maximum {
+            let Some(resend) = session.flows.outbound.resend() else { break };
+            append_again(connection, resend, self.now);
+        }
+        while connection.outbox.len() <= maximum && session.flows.outbound.is_open() {
+            let Some(delivery) = session.dequeue() else { break };
+            if delivery.message.is_expired(self.now) {
+                continue;
+            }
+            let (message, qos, retain) = (Arc::clone(&delivery.message), delivery.qos, delivery.retain);
+            let identifiers = delivery.identifiers.clone();
+            let Ok(packet_id) = session.flows.outbound.send(qos, delivery) else { break };
+            let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
+            let publish = with_identifiers(publish, identifiers.as_deref());
+            if !append_own(connection, &publish) {
+                give_up(session, Some(packet_id));
+            }
+        }
+        if connection.outbox.len() > before {
+            mark_dirty(&mut self.dirty, connection);
+        }
+        if session.queue.is_empty() && !connection.replays.is_empty() {
+            let id = connection.id;
+            self.schedule_replay(id);
+        }
+    }
+
+    /// Sends one message to one connection, not by way of a subscription's route: a retained one.
+    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Arc<Message>) {
+        let qos = message.qos.min(target.qos);
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
+        if qos == QoS::AtMostOnce {
+            let publish = Publish { retain: true, ..message.publish(self.now) };
+            append(connection, &publish, target, None);
+        } else {
+            let identifiers = target.identifiers.clone();
+            session.enqueue(Delivery { message: Arc::clone(message), qos, retain: true, identifiers });
+        }
+        mark_dirty(&mut self.dirty, connection);
+    }
+}
+
+pub(super) fn mark_dirty(dirty: &mut Vec<ConnectionId>, connection: &mut Connection) {
+    if !connection.is_dirty {
+        connection.is_dirty = true;
+        dirty.push(connection.id);
+    }
+}
+
+/// Puts a delivery into a session's queue, if it is not full.
+fn enqueue(session: &mut Session, delivery: Delivery, limits: &Limits) {
+    let is_full = session.queue.len() >= limits.queue_messages_maximum
+        || session.queue_bytes >= limits.queue_bytes_maximum;
+    if is_full {
+        tracing::trace!(session = %session.key, "the queue is full: a message is dropped");
+    } else {
+        session.enqueue(delivery);
+    }
+}
+
+/// The message cannot be sent to this client, being larger than it takes: that is as if it had been
+/// delivered `[MQTT-3.1.2-25]`.
+fn give_up(session: &mut Session, packet_id: Option<PacketId>) {
+    if let Some(packet_id) = packet_id {
+        session.flows.outbound.give_up(packet_id);
+    }
+}
+
+/// Appends a PUBLISH to a connection's outbox: a copy of the common encoding where the connection needs
+/// nothing of its own. `false` if the client does not take a packet so large.
+fn append(
+    connection: &mut Connection,
+    publish: &Publish<'_>,
+    target: &Target,
+    variants: Option<&mut Variants>,
+) -> bool {
+    let Some(open) = connection.open_mut() else { return false };
+    let link = &open.link;
+    let has_own = target.identifiers.is_some() || link.outbound_aliases.is_enabled();
+    let Some(variants) = variants.filter(|_| !has_own || link.version != ProtocolVersion::V5) else {
+        return append_own(connection, &with_identifiers(*publish, target.identifiers.as_deref()));
+    };
+    let (version, maximum) = (link.version, link.peer.maximum_packet_size);
+    let Ok((bytes, place)) = variants.get(publish, version) else { return false };
+    if bytes.len() as u64 > u64::from(maximum) {
+        return false;
+    }
+    let out = connection.outbox.bytes();
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    if let Some(packet_id) = publish.packet_id {
+        out[start + place..start + place + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+    }
+    true
+}
+
+/// Appends a PUBLISH that is encoded for this connection alone.
+fn append_own(connection: &mut Connection, publish: &Publish<'_>) -> bool {
+    let Some(open) = connection.open_mut() else { return false };
+    let maximum = u64::from(open.link.peer.maximum_packet_size);
+    // An alias only makes the packet larger that introduces it.
+    let fits =
+        |publish: &Publish<'_>, version| publish.size(version).is_ok_and(|size| size as u64 <= maximum);
+    let Open { link, .. } = open;
+    let version = link.version;
+    if !fits(publish, version) {
+        return false;
+    }
+    let mut publish = *publish;
+    if let (Some(name), true) = (publish.topic, link.outbound_aliases.is_enabled()) {
+        match link.outbound_aliases.choose(name) {
+            AliasChoice::Name => {}
+            AliasChoice::NameAndAlias(alias) => {
+                publish.properties.topic_alias = Some(alias);
+                if !fits(&publish, version) {
+                    link.outbound_aliases.forget(name);
+                    publish.properties.topic_alias = None;
+                }
+            }
+            AliasChoice::Alias(alias) => {
+                publish.properties.topic_alias = Some(alias);
+                publish.topic = None;
+            }
+        }
+    }
+    publish.encode(version, connection.outbox.bytes()).is_ok()
+}
+
+/// Appends what is sent again upon resuming a session, with DUP `[MQTT-3.3.1-1]`.
+fn append_again(connection: &mut Connection, resend: Resend<'_, Delivery>, now: Instant) {
+    match resend {
+        Resend::PubRel(packet_id) => {
+            let Some(version) = connection.version() else { return };
+            let pubrel = Packet::PubRel(Ack::new(packet_id, ReasonCode::Success));
+            // Two bytes of header and two of identifier: always encodable.
+            let _ = pubrel.encode(version, connection.outbox.bytes());
+        }
+        Resend::Publish(packet_id, qos, delivery) => {
+            // Sent even if it has expired: its delivery has begun.
+            let kept = delivery.message.publish(now);
+            let publish =
+                Publish { dup: true, qos, retain: delivery.retain, packet_id: Some(packet_id), ..kept };
+            append_own(connection, &with_identifiers(publish, delivery.identifiers.as_deref()));
+        }
+    }
+}
+
+fn with_identifiers<'a>(
+    mut publish: Publish<'a>,
+    identifiers: Option<&'a [SubscriptionIdentifier]>,
+) -> Publish<'a> {
+    publish.properties.subscription_identifiers = identifiers.unwrap_or_default().into();
+    publish
+}

@@ -1,0 +1,176 @@
+//! The end of a connection, and the end of a session.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, ReasonCode};
+
+use super::connection::Phase;
+use super::timer::Timer;
+use super::{ConnectionId, SessionId, Shard};
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a DISCONNECT from the client that takes the will back `[MQTT-3.14.4-3]`.
+    Disconnected,
+    /// Another connection has taken the session over: that one decides about the will.
+    TakenOver,
+    /// The server stops: wills are not published, since nobody would be there to get them.
+    ShutDown,
+    /// In any other way.
+    Lost,
+}
+
+impl Shard {
+    pub(super) fn handle_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>) {
+        let limit = self.shared.limits.session_expiry_maximum_s;
+        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
+        let Some(session) = self.session_mut(session_id) else { return };
+        if let Some(seconds) = disconnect.properties.session_expiry_interval {
+            if session.expiry_interval_s == 0 && seconds > 0 {
+                let fault = "a session expiry interval in DISCONNECT where it was 0 in CONNECT";
+                return self.fault(id, ReasonCode::ProtocolError, &fault); // [MQTT-3.14.2-2]
+            }
+            session.expiry_interval_s = seconds.min(limit);
+        }
+        if disconnect.properties.server_reference.is_some() {
+            return self.fault(id, ReasonCode::ProtocolError, &"a server reference from a client");
+        }
+        let with_will = disconnect.reason_code != ReasonCode::Success;
+        tracing::debug!(client_id = %self.client_id(id), reason_code = %disconnect.reason_code, "disconnected");
+        self.end(id, if with_will { End::Lost } else { End::Disconnected });
+    }
+
+    /// The client has done what it must not do, or what the server does not allow: it is told with the
+    /// Reason Code where it can be, and the connection ends `[MQTT-4.13.1-1]`.
+    pub(super) fn fault(&mut self, id: ConnectionId, reason_code: ReasonCode, fault: &dyn Display) {
+        let Some(connection) = self.connection(id) else { return };
+        let peer = connection.peer;
+        if let Some(suppressed) = self.faults.allow(self.now) {
+            let client_id = self.client_id(id);
+            tracing::warn!(%peer, %client_id, %reason_code, suppressed, "connection closed: {fault}");
+        }
+        let text = fault.to_string();
+        self.disconnect(id, reason_code, Some(&text), End::Lost);
+    }
+
+    /// Sends a DISCONNECT where the version has one, and ends the connection.
+    pub(super) fn disconnect(
+        &mut self,
+        id: ConnectionId,
+        reason_code: ReasonCode,
+        reason_string: Option<&str>,
+        end: End,
+    ) {
+        if self.open_mut(id).is_some_and(|open| open.link.version == ProtocolVersion::V5) {
+            let mut disconnect = Disconnect::new(reason_code);
+            disconnect.properties.reason_string = reason_string;
+            let maximum = self.open_mut(id).map_or(0, |open| open.link.peer.maximum_packet_size);
+            let size = Packet::Disconnect(disconnect).size(ProtocolVersion::V5).unwrap_or(usize::MAX);
+            if size as u64 > u64::from(maximum) {
+                disconnect.properties.reason_string = None; // [MQTT-3.14.2-3]
+            }
+            self.send(id, &Packet::Disconnect(disconnect));
+        }
+        self.end(id, end);
+    }
+
+    /// Ends a connection: what is in its outbox is still written. Its session goes on without it, or ends.
+    pub(super) fn end(&mut self, id: ConnectionId, end: End) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
+        connection.tail = Vec::new();
+        connection.replays = Vec::new();
+        self.mark_dirty(id);
+        let Phase::Open(open) = phase else { return };
+        let now = self.now;
+        let Some(session) = self.session_mut(open.session) else { return };
+        session.connection = None;
+        match end {
+            End::TakenOver => return, // goes on, or ends, with the connection that took over
+            End::Disconnected | End::ShutDown => session.will = None,
+            End::Lost => {}
+        }
+        let expiry_interval_s = session.expiry_interval_s;
+        if expiry_interval_s == 0 {
+            return self.end_session(open.session);
+        }
+        if expiry_interval_s < u32::MAX {
+            let expires = now + Duration::from_secs(expiry_interval_s.into());
+            session.expires = Some(expires);
+            self.timers.set(expires, Timer::Session(open.session));
+        }
+        self.schedule_will(open.session);
+    }
+
+    /// A session's timer has fired.
+    pub(super) fn check_session(&mut self, id: SessionId) {
+        let now = self.now;
+        let Some(session) = self.session_mut(id) else { return };
+        if session.expires.is_some_and(|expires| expires <= now) {
+            self.end_session(id);
+        }
+    }
+
+    /// Forgets a session. A will that is still waiting is published now `[MQTT-3.1.2-8]`.
+    pub(super) fn end_session(&mut self, id: SessionId) {
+        let Some(session) = self.session_mut(id) else { return };
+        for filter in std::mem::take(&mut session.filters) {
+            self.routes.unsubscribe(id, filter.as_filter());
+        }
+        self.publish_will(id);
+        if self.session_mut(id).is_some() {
+            let session = self.sessions.remove(id.index as usize);
+            self.session_by_key.remove(&session.key);
+        }
+    }
+
+    /// A connection's timer has fired: the CONNECT has not come in time, or keep alive is exceeded
+    /// `[MQTT-3.1.2-22]`; otherwise it is set anew.
+    pub(super) fn check_connection(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let connect_timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
+        let Some(connection) = self.connection(id) else { return };
+        if connection.timer > now {
+            return; // it was set anew, to an earlier time, and has fired then
+        }
+        let heard = connection.heard;
+        let next = match &connection.phase {
+            Phase::AwaitingConnect if heard + connect_timeout <= now => {
+                return self.fault(id, ReasonCode::MaximumConnectTime, &"no CONNECT in time");
+            }
+            Phase::AwaitingConnect => Some(heard + connect_timeout),
+            // It ends with the verdict, which an authenticator owes.
+            Phase::Authenticating(_) => Some(now + connect_timeout),
+            Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
+                Some(deadline) if deadline <= now => {
+                    let seconds = open.link.keep_alive.seconds();
+                    let fault =
+                        format!("nothing heard for one and a half times the keep alive of {seconds} s");
+                    return self.fault(id, ReasonCode::KeepAliveTimeout, &fault);
+                }
+                deadline => deadline,
+            },
+            Phase::Closing => None,
+        };
+        if let Some(next) = next {
+            self.set_connection_timer(id, next);
+        }
+    }
+
+    /// Tells every client that the server stops, and ends every connection.
+    pub(super) fn shut_down(&mut self) {
+        self.is_shutting_down = true;
+        let ids: Vec<_> = self.connections.iter().map(|(_, connection)| connection.id).collect();
+        for id in ids {
+            self.disconnect(id, ReasonCode::ServerShuttingDown, None, End::ShutDown);
+        }
+    }
+
+    /// For log lines: the client identifier, escaped; empty before CONNECT.
+    pub(super) fn client_id(&self, id: ConnectionId) -> String {
+        let open = self.connection(id).and_then(|connection| connection.open());
+        open.map_or_else(String::new, |open| open.client.client_id.escape_debug().to_string())
+    }
+}

@@ -1,0 +1,313 @@
+//! A shard: a share of the connections and sessions, as plain data with synchronous transitions.
+//!
+//! A shard knows neither sockets nor clocks. Its event loop tells it what happened ([`Shard::accept`],
+//! [`Shard::receive`], [`Shard::lost`], [`Shard::handle_mail`], [`Shard::handle_timeout`]) and when, and then
+//! writes what has gathered in the outboxes ([`Shard::take_dirty`], [`Shard::outbox`]). So a test can step it
+//! without either.
+
+mod connect;
+mod connection;
+mod deliver;
+mod disconnect;
+mod outbox;
+mod packet;
+mod publish;
+mod retained;
+mod route;
+mod session;
+mod subscribe;
+mod timer;
+mod will;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use lapwing_proto::packet::{DecodeError, Frame};
+use lapwing_proto::session::Instant;
+use slab::Slab;
+
+pub(crate) use self::outbox::Outbox;
+
+use self::connection::{Connection, Open, Phase};
+use self::deliver::Variants;
+use self::disconnect::End;
+use self::retained::Retained;
+use self::route::Routes;
+use self::session::Session;
+use self::timer::{Timer, Timers};
+use crate::hook::{Authenticator, Authorizer};
+use crate::limit::Limits;
+use crate::mailbox::{Mail, MailboxSender};
+use crate::rate::Rate;
+
+/// A connection of a shard. Never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    index: u32,
+    serial: u32,
+}
+
+impl ConnectionId {
+    /// Where the shard keeps it; free for another connection after this one.
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// A session of a shard. Never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId {
+    index: u32,
+    serial: u32,
+}
+
+/// What all shards have in common.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+}
+
+pub(crate) struct Shard {
+    shared: Arc<Shared>,
+    mailbox: MailboxSender,
+    connections: Slab<Connection>,
+    sessions: Slab<Session>,
+    session_by_key: HashMap<Arc<str>, SessionId>,
+    routes: Routes,
+    retained: Retained,
+    timers: Timers,
+    /// Connections that have something to write, or are to be closed.
+    dirty: Vec<ConnectionId>,
+    /// Connections that may be read from again.
+    resumed: Vec<ConnectionId>,
+    /// Connections with retained messages to send that are waiting for a turn.
+    replaying: Vec<ConnectionId>,
+    variants: Variants,
+    serial: u32,
+    /// The time of the current call.
+    now: Instant,
+    is_shutting_down: bool,
+    faults: Rate,
+    arrivals: Rate,
+}
+
+impl Shard {
+    /// `mailbox` is where late verdicts are to be sent.
+    pub(crate) fn new(shared: Arc<Shared>, mailbox: MailboxSender) -> Self {
+        Self {
+            shared,
+            mailbox,
+            connections: Slab::new(),
+            sessions: Slab::new(),
+            session_by_key: HashMap::new(),
+            routes: Routes::default(),
+            retained: Retained::default(),
+            timers: Timers::default(),
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            replaying: Vec::new(),
+            variants: Variants::default(),
+            serial: 0,
+            now: Instant::default(),
+            is_shutting_down: false,
+            faults: Rate::new(10),
+            arrivals: Rate::new(20),
+        }
+    }
+
+    /// A connection has been accepted.
+    pub(crate) fn accept(&mut self, peer: SocketAddr, is_local: bool, now: Instant) -> ConnectionId {
+        self.now = now;
+        let serial = self.next_serial();
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId { index: entry.key() as u32, serial };
+        entry.insert(Connection::new(id, peer, is_local, now));
+        let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
+        self.set_connection_timer(id, now + timeout);
+        id
+    }
+
+    /// Bytes have arrived on a connection.
+    pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
+        self.now = now;
+        let Some(connection) = self.connection_mut(id) else { return };
+        if connection.tail.is_empty() {
+            let mut input = bytes;
+            self.handle_packets(id, &mut input);
+            if let Some(connection) = self.connection_mut(id) {
+                connection.tail.extend_from_slice(input);
+            }
+        } else {
+            connection.tail.extend_from_slice(bytes);
+            self.handle_tail(id);
+        }
+    }
+
+    /// Handles the whole packets in what is kept of a connection's bytes.
+    fn handle_tail(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let mut tail = std::mem::take(&mut connection.tail);
+        let mut input = &tail[..];
+        self.handle_packets(id, &mut input);
+        let Some(connection) = self.connection_mut(id) else { return };
+        let handled = tail.len() - input.len();
+        if handled < tail.len() {
+            tail.drain(..handled);
+            connection.tail = tail;
+        }
+    }
+
+    /// Handles whole packets at the front of `input`, and leaves there what must wait.
+    fn handle_packets(&mut self, id: ConnectionId, input: &mut &[u8]) {
+        while let Some(connection) = self.connection(id) {
+            let limits = &self.shared.limits;
+            let maximum = match connection.phase {
+                Phase::AwaitingConnect => limits.connect_packet_size_maximum,
+                Phase::Open(_) => limits.packet_size_maximum,
+                Phase::Authenticating(_) => return, // what remains is kept until the verdict
+                Phase::Closing => break,
+            };
+            match Frame::split(input, maximum) {
+                Ok(Some(frame)) => self.handle_frame(id, frame),
+                Ok(None) => return,
+                Err(error) => self.malformed(id, error),
+            }
+        }
+        *input = &[];
+    }
+
+    /// The connection has ended without a DISCONNECT, or its last bytes have been written.
+    pub(crate) fn lost(&mut self, id: ConnectionId, now: Instant) {
+        self.now = now;
+        self.end(id, End::Lost);
+        if self.connection_mut(id).is_some() {
+            self.connections.remove(id.index());
+        }
+    }
+
+    /// Mail has come from another thread.
+    pub(crate) fn handle_mail(&mut self, mail: Mail, now: Instant) {
+        self.now = now;
+        match mail {
+            Mail::Verdict(id, verdict) => {
+                self.finish_authentication(id, verdict);
+                self.handle_tail(id);
+                self.resumed.push(id);
+            }
+            Mail::Shutdown => self.shut_down(),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, at the latest.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.replaying.is_empty() { self.timers.next() } else { Some(self.now) }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::Connection(id) => self.check_connection(id),
+                Timer::Session(id) => self.check_session(id),
+                Timer::Will(id) => self.check_will(id),
+            }
+        }
+        self.continue_replays();
+    }
+
+    /// Whether bytes of a connection may be read now. If not, it will be among
+    /// [`take_resumed`](Self::take_resumed) later, or is closing.
+    pub(crate) fn wants_bytes(&self, id: ConnectionId) -> bool {
+        self.connection(id)
+            .is_some_and(|connection| matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_)))
+    }
+
+    /// Connections that have something to write or are to be closed.
+    pub(crate) fn take_dirty(&mut self, ids: &mut Vec<ConnectionId>) {
+        ids.append(&mut self.dirty);
+        for id in ids {
+            if let Some(connection) = self.connections.get_mut(id.index()) {
+                connection.is_dirty = false;
+            }
+        }
+    }
+
+    /// Connections from which may be read again.
+    pub(crate) fn take_resumed(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.resumed)
+    }
+
+    /// What is to be written to a connection.
+    pub(crate) fn outbox(&mut self, id: ConnectionId) -> Option<&mut Outbox> {
+        self.connection_mut(id).map(|connection| &mut connection.outbox)
+    }
+
+    /// Whether a connection is to be closed once its outbox is empty.
+    pub(crate) fn is_closing(&self, id: ConnectionId) -> bool {
+        self.connection(id).is_none_or(|connection| matches!(connection.phase, Phase::Closing))
+    }
+
+    /// A connection's outbox has become empty: what waited for room may follow.
+    pub(crate) fn drained(&mut self, id: ConnectionId, now: Instant) {
+        self.now = now;
+        let Some(connection) = self.connection(id) else { return };
+        let Some(session) = connection.open().map(|open| open.session) else { return };
+        if !connection.replays.is_empty() {
+            self.schedule_replay(id);
+        }
+        self.pump(session);
+    }
+
+    /// Whether nothing is left to be done after [`Mail::Shutdown`].
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_shutting_down && self.connections.is_empty()
+    }
+
+    /// Whether new connections are to be accepted.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.is_shutting_down
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.index()).filter(|connection| connection.id == id)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
+    }
+
+    fn open_mut(&mut self, id: ConnectionId) -> Option<&mut Open> {
+        self.connection_mut(id)?.open_mut()
+    }
+
+    fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    /// Lets the event loop look at a connection's outbox at the end of the turn.
+    pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.index()) {
+            deliver::mark_dirty(&mut self.dirty, connection);
+        }
+    }
+
+    fn set_connection_timer(&mut self, id: ConnectionId, at: Instant) {
+        if let Some(connection) = self.connection_mut(id) {
+            connection.timer = at;
+            self.timers.set(at, Timer::Connection(id));
+        }
+    }
+
+    fn malformed(&mut self, id: ConnectionId, error: DecodeError) {
+        self.fault(id, error.reason_code(), &error);
+    }
+}

@@ -1,0 +1,126 @@
+//! A message from a client: from its PUBLISH to its acknowledgement.
+
+use std::borrow::Cow;
+
+use lapwing_proto::packet::{Ack, Packet, Publish, QoS, ReasonCode};
+use lapwing_proto::session::Receipt;
+use lapwing_proto::topic::TopicName;
+
+use super::{ConnectionId, SessionId, Shard};
+use crate::hook::Client;
+
+impl Shard {
+    pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
+        if !publish.properties.subscription_identifiers.is_empty() {
+            // [MQTT-3.3.4-6]
+            return self.fault(
+                id,
+                ReasonCode::ProtocolError,
+                &"a client's PUBLISH with a subscription identifier",
+            );
+        }
+        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
+        let topic = match self.resolve_topic(id, publish) {
+            Ok(topic) => topic,
+            Err(()) => return,
+        };
+        let Ok(name) = TopicName::new(&topic) else { return };
+        if !self.is_allowed_depth(name.as_str()) {
+            return self.fault(id, ReasonCode::TopicNameInvalid, &"a topic name with too many levels");
+        }
+        let receipt = match (self.session_mut(session_id), publish.packet_id) {
+            (Some(session), Some(packet_id)) => session.flows.inbound.receive(publish.qos, packet_id),
+            _ => Ok(Receipt::New),
+        };
+        let reason_code = match receipt {
+            Err(error) => return self.fault(id, error.reason_code(), &error),
+            Ok(Receipt::Duplicate) => ReasonCode::Success,
+            Ok(Receipt::New) => self.accept_message(id, session_id, name, publish),
+        };
+        self.acknowledge(id, session_id, publish, reason_code);
+    }
+
+    /// The topic name of a PUBLISH, with its alias resolved; only then is it copied.
+    fn resolve_topic<'a>(&mut self, id: ConnectionId, publish: &Publish<'a>) -> Result<Cow<'a, str>, ()> {
+        if let (Some(name), None) = (publish.topic, publish.properties.topic_alias) {
+            return Ok(Cow::Borrowed(name.as_str()));
+        }
+        let open = self.open_mut(id).ok_or(())?;
+        match open.link.inbound_aliases.resolve(publish.topic, publish.properties.topic_alias) {
+            Ok(name) => Ok(Cow::Owned(name.as_str().to_owned())),
+            Err(error) => {
+                self.fault(id, error.reason_code(), &error);
+                Err(())
+            }
+        }
+    }
+
+    /// A new message from a client: it is passed on, if the client may publish it.
+    fn accept_message(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        name: TopicName<'_>,
+        publish: &Publish<'_>,
+    ) -> ReasonCode {
+        let Some(open) = self.connection(id).and_then(|connection| connection.open()) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        if !self.may_publish(&open.client, name, publish.qos, publish.retain) {
+            if let Some(suppressed) = self.faults.allow(self.now) {
+                let client_id = self.client_id(id);
+                tracing::warn!(%client_id, topic = ?name.as_str(), suppressed, "not authorized to publish");
+            }
+            return ReasonCode::NotAuthorized;
+        }
+        let mut message = *publish;
+        message.topic = Some(name);
+        message.properties.topic_alias = None;
+        message.dup = false; // the flag of one delivery, not of the next [MQTT-3.3.1-3]
+        self.publish(&message, Some(session_id))
+    }
+
+    /// Passes a message on to the sessions that subscribed to it, and retains it if it says so.
+    pub(super) fn publish(&mut self, message: &Publish<'_>, origin: Option<SessionId>) -> ReasonCode {
+        if message.retain && !self.retain(message) {
+            return ReasonCode::QuotaExceeded;
+        }
+        if self.distribute(message, origin) == 0 {
+            return ReasonCode::NoMatchingSubscribers;
+        }
+        ReasonCode::Success
+    }
+
+    /// Sends the PUBACK or PUBREC that the QoS demands. Before 5.0 it cannot say that the message was
+    /// refused.
+    fn acknowledge(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        publish: &Publish<'_>,
+        reason_code: ReasonCode,
+    ) {
+        let Some(packet_id) = publish.packet_id else { return };
+        if let Some(session) = self.session_mut(session_id) {
+            session.flows.acknowledge(publish.qos, packet_id, reason_code);
+        }
+        let ack = Ack::new(packet_id, reason_code);
+        match publish.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.send(id, &Packet::PubAck(ack)),
+            QoS::ExactlyOnce => self.send(id, &Packet::PubRec(ack)),
+        }
+    }
+
+    /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
+    pub(super) fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
+        let is_own = ["$SYS/", "$share/"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        !is_own && self.shared.authorizer.may_publish(client, name, qos, retain)
+    }
+
+    pub(super) fn is_allowed_depth(&self, topic: &str) -> bool {
+        let maximum = usize::from(self.shared.limits.topic_levels_maximum);
+        // Every level takes a byte for its separator: most topics need not be counted.
+        topic.len() < maximum || memchr::memchr_iter(b'/', topic.as_bytes()).count() < maximum
+    }
+}

@@ -1,0 +1,178 @@
+//! From a topic name to the sessions that its messages go to.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use lapwing_proto::packet::{QoS, SubscriptionIdentifier, SubscriptionOptions};
+use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
+use slab::Slab;
+
+use super::SessionId;
+use crate::message::Identifiers;
+
+/// Topics whose routes are remembered.
+const CACHE_MAXIMUM: usize = 4096;
+
+/// The subscriptions of all sessions.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// Subscriptions that are not shared.
+    own: FilterTree<SessionId, Subscribed>,
+    /// Shared subscriptions: the groups by their patterns.
+    shared: FilterTree<usize, ()>,
+    groups: Slab<Group>,
+    group_by_filter: HashMap<Box<str>, usize>,
+    /// Routes of topics published to lately; thrown away when a subscription changes.
+    cache: HashMap<Box<str>, Rc<Route>>,
+    cache_generation: (u64, u64),
+}
+
+/// A subscription as the broker keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subscribed {
+    pub(super) options: SubscriptionOptions,
+    pub(super) identifier: Option<SubscriptionIdentifier>,
+}
+
+/// Where the messages of a topic go.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    pub(super) targets: Vec<Target>,
+    /// Groups, of which one member each gets the message.
+    pub(super) groups: Vec<usize>,
+}
+
+/// How a session gets the messages of a topic.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) session: SessionId,
+    /// The highest of its matching subscriptions `[MQTT-3.3.4-2]`.
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    pub(super) identifiers: Identifiers,
+}
+
+/// The members of a shared subscription.
+#[derive(Debug)]
+struct Group {
+    filter: Box<str>,
+    members: Vec<Target>,
+    next: usize,
+}
+
+impl Routes {
+    /// Adds or replaces a subscription; whether it existed before.
+    pub(super) fn subscribe(
+        &mut self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+        subscribed: Subscribed,
+    ) -> bool {
+        if filter.share_name().is_none() {
+            return self.own.insert(filter, session, subscribed).is_some();
+        }
+        let index = match self.group_by_filter.get(filter.as_str()) {
+            Some(&index) => index,
+            None => {
+                let group = Group { filter: filter.as_str().into(), members: Vec::new(), next: 0 };
+                let index = self.groups.insert(group);
+                self.group_by_filter.insert(filter.as_str().into(), index);
+                self.shared.insert(filter, index, ());
+                index
+            }
+        };
+        let members = &mut self.groups[index].members;
+        let member = Target::new(session, &subscribed);
+        match members.iter_mut().find(|member| member.session == session) {
+            Some(existing) => {
+                *existing = member;
+                true
+            }
+            None => {
+                members.push(member);
+                false
+            }
+        }
+    }
+
+    /// Removes a subscription; whether it existed.
+    pub(super) fn unsubscribe(&mut self, session: SessionId, filter: TopicFilter<'_>) -> bool {
+        if filter.share_name().is_none() {
+            return self.own.remove(filter, &session).is_some();
+        }
+        let Some(&index) = self.group_by_filter.get(filter.as_str()) else { return false };
+        let members = &mut self.groups[index].members;
+        let Some(at) = members.iter().position(|member| member.session == session) else { return false };
+        members.remove(at);
+        if members.is_empty() {
+            let group = self.groups.remove(index);
+            self.group_by_filter.remove(&group.filter);
+            self.shared.remove(filter, &index);
+        }
+        true
+    }
+
+    /// Where messages published to `name` go.
+    pub(super) fn route(&mut self, name: TopicName<'_>) -> Rc<Route> {
+        let generation = (self.own.generation(), self.shared.generation());
+        if self.cache_generation != generation || self.cache.len() >= CACHE_MAXIMUM {
+            self.cache.clear();
+            self.cache_generation = generation;
+        }
+        if let Some(route) = self.cache.get(name.as_str()) {
+            return Rc::clone(route);
+        }
+        let route = Rc::new(self.resolve(name));
+        self.cache.insert(name.as_str().into(), Rc::clone(&route));
+        route
+    }
+
+    fn resolve(&self, name: TopicName<'_>) -> Route {
+        let mut route = Route::default();
+        self.own.matches(name, |&session, subscribed| route.targets.push(Target::new(session, subscribed)));
+        self.shared.matches(name, |&group, &()| route.groups.push(group));
+        route.targets.sort_unstable_by_key(|target| target.session);
+        route.targets.dedup_by(|later, earlier| {
+            let same = later.session == earlier.session;
+            if same {
+                earlier.merge(later);
+            }
+            same
+        });
+        route
+    }
+
+    /// The members of a group, beginning with the one whose turn it is.
+    pub(super) fn members(&mut self, group: usize) -> impl Iterator<Item = &Target> {
+        let Group { members, next, .. } = &mut self.groups[group];
+        let at = *next % members.len().max(1);
+        *next = at + 1;
+        members[at..].iter().chain(&members[..at])
+    }
+}
+
+impl Target {
+    pub(super) fn new(session: SessionId, subscribed: &Subscribed) -> Self {
+        Self {
+            session,
+            qos: subscribed.options.qos,
+            no_local: subscribed.options.no_local,
+            retain_as_published: subscribed.options.retain_as_published,
+            identifiers: subscribed.identifier.map(|identifier| Arc::from([identifier].as_slice())),
+        }
+    }
+
+    /// Overlapping subscriptions deliver one copy, at the highest QoS and with every identifier. Only if
+    /// each of them says no-local is the session's own message kept from it.
+    fn merge(&mut self, other: &Self) {
+        self.qos = self.qos.max(other.qos);
+        self.no_local &= other.no_local;
+        self.retain_as_published |= other.retain_as_published;
+        if let Some(more) = &other.identifiers {
+            let mine = self.identifiers.as_deref().unwrap_or_default();
+            self.identifiers = Some(mine.iter().chain(more.iter()).copied().collect());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use lapwing_proto::packet::{
+    Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionIdentifier,
+    Unsubscribe,
+};
+use lapwing_proto::topic::TopicFilter;
+
+use super::retained::Replay;
+use super::route::{Subscribed, Target};
+use super::{ConnectionId, SessionId, Shard};
+
+impl Shard {
+    pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
+        let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
+        let identifier = subscribe.properties.subscription_identifier;
+        let mut reason_codes = Vec::new();
+        let mut replays = Vec::new();
+        for subscription in subscribe.subscriptions.iter() {
+            reason_codes.push(match self.subscribe(id, session, &subscription, identifier) {
+                Err(reason_code) => reason_code,
+                Ok(replay) => {
+                    replays.extend(replay);
+                    granted(subscription.options.qos)
+                }
+            });
+        }
+        self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
+        for replay in replays {
+            self.replay(id, replay);
+        }
+        self.continue_replays();
+    }
+
+    /// Adds or replaces one subscription `[MQTT-3.8.4-3]`; gives the replay of retained messages that it
+    /// asks for.
+    fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        subscription: &Subscription<'_>,
+        identifier: Option<SubscriptionIdentifier>,
+    ) -> Result<Option<Replay>, ReasonCode> {
+        let Subscription { filter, options } = *subscription;
+        if !self.is_allowed_depth(filter.pattern()) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let client = self.connection(id).and_then(|connection| connection.open()).map(|open| &open.client);
+        let is_allowed = client.is_some_and(|client| self.shared.authorizer.may_subscribe(client, filter));
+        if !is_allowed {
+            if let Some(suppressed) = self.faults.allow(self.now) {
+                let client_id = self.client_id(id);
+                tracing::warn!(%client_id, filter = ?filter.as_str(), suppressed, "not authorized to subscribe");
+            }
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let maximum = self.shared.limits.subscriptions_maximum;
+        let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
+        if session.filters.len() >= maximum && !session.filters.contains(&filter.to_buf()) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        session.filters.insert(filter.to_buf());
+        let subscribed = Subscribed { options, identifier };
+        let existed = self.routes.subscribe(session_id, filter, subscribed);
+        let is_wanted = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !existed,
+            RetainHandling::DoNotSend => false,
+        };
+        // A shared subscription gets no retained messages upon subscribing.
+        let is_wanted = is_wanted && filter.share_name().is_none();
+        let target = Target::new(session_id, &subscribed);
+        Ok(is_wanted.then(|| Replay { target, filter: filter.to_buf(), after: None }))
+    }
+
+    pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
+        let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
+        let reason_codes: Vec<_> =
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
+        self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
+    }
+
+    fn unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        filter: TopicFilter<'_>,
+    ) -> ReasonCode {
+        let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
+        session.filters.remove(&filter.to_buf());
+        if let Some(connection) = self.connection_mut(id) {
+            connection.replays.retain(|replay| replay.filter.as_filter() != filter);
+        }
+        if self.routes.unsubscribe(session_id, filter) {
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoSubscriptionExisted
+        }
+    }
+}
+
+fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}

@@ -1,0 +1,144 @@
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{Address, Stream};
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Accepts connections on one socket address.
+#[derive(Debug)]
+pub struct Listener {
+    listener: mio::net::TcpListener,
+    local: Address,
+    /// A descriptor to give up when there is no other, so that a waiting connection can be accepted and
+    /// closed. Otherwise its client would wait, and the listener would be told of it without end.
+    reserve: Option<File>,
+}
+
+/// Why a listener could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The host stands for no address.
+    #[error("cannot listen on {0}: the host name is not known ({1})")]
+    Resolve(Address, io::Error),
+    /// Another program listens there.
+    #[error(
+        "cannot listen on {0}: the port is taken; stop the program that has it \
+         (`ss -ltnp` shows which), or choose another port with --listen"
+    )]
+    Taken(Address),
+    /// The port is reserved for the administrator.
+    #[error("cannot listen on {0}: not permitted; ports below 1024 need a privilege, choose a higher one")]
+    NotPermitted(Address),
+    /// The address belongs to another machine, or this one has no IPv6.
+    #[error("cannot listen on {0}: this machine has no such address")]
+    NotAvailable(Address),
+    /// Anything else.
+    #[error("cannot listen on {0}: {1}")]
+    Other(Address, io::Error),
+}
+
+/// What became of an attempt to accept a connection.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection.
+    Stream(Stream),
+    /// None waits.
+    None,
+    /// There are too few descriptors: one connection was closed at once.
+    Shed,
+    /// There are too few descriptors even for that; try again later.
+    Exhausted,
+}
+
+impl Listener {
+    /// Listens on every socket address that `address` stands for.
+    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
+        let resolved = address.resolve().map_err(|error| ListenError::Resolve(address.clone(), error))?;
+        resolved.into_iter().map(Self::bind_one).collect()
+    }
+
+    fn bind_one(address: SocketAddr) -> Result<Self, ListenError> {
+        let listen = || -> io::Result<Self> {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let listener = mio::net::TcpListener::from_std(socket.into());
+            let local = listener.local_addr()?.into();
+            Ok(Self { listener, local, reserve: reserve() })
+        };
+        listen().map_err(|error| {
+            let address = Address::from(address);
+            match error.kind() {
+                io::ErrorKind::AddrInUse => ListenError::Taken(address),
+                io::ErrorKind::PermissionDenied => ListenError::NotPermitted(address),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
+                    ListenError::NotAvailable(address)
+                }
+                _ => ListenError::Other(address, error),
+            }
+        })
+    }
+
+    /// The address that it listens on, with the port that the system chose if it was to choose.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    /// Accepts a waiting connection.
+    pub fn accept(&mut self) -> Accepted {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, peer)) => return Accepted::Stream(Stream::accepted(stream, peer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::None,
+                Err(error) if lacks_descriptors(&error) => return self.shed(),
+                // The connection was gone before it was accepted.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn shed(&mut self) -> Accepted {
+        if self.reserve.take().is_none() {
+            self.reserve = reserve();
+            return Accepted::Exhausted;
+        }
+        let refused = self.listener.accept();
+        let none_waits = refused.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        drop(refused);
+        self.reserve = reserve();
+        if none_waits { Accepted::None } else { Accepted::Shed }
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    const CODES: [i32; 4] = [24, 23, 105, 12];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+impl Source for Listener {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.listener.register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.listener.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.listener.deregister(registry)
+    }
+}

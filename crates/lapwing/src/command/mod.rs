@@ -1,0 +1,6 @@
+//! The subcommands, a file each.
+
+mod client;
+pub(crate) mod publish;
+pub(crate) mod serve;
+pub(crate) mod subscribe;

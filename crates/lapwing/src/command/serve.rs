@@ -1,0 +1,171 @@
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lapwing_broker::hook::{AllowAll, Anonymous};
+use lapwing_broker::{Address, Broker, ListenError, StartError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::{Config, LogLevel};
+
+/// Run the broker.
+///
+/// Without any option it listens on port 1883 of this machine's loopback addresses. Ctrl-C or SIGTERM tells
+/// every client and ends it; a second one ends it at once.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<Address>,
+    /// A directory of the broker's own
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Set a key of the configuration, as in limits.receive_maximum=100
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Fewer descriptors than these are worth a word at the start.
+const FEW_DESCRIPTORS: u64 = 1024;
+
+impl Serve {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(self.config.as_deref(), &self.set)?;
+        log(config.log.level);
+        if let Some(directory) = self.data.as_ref().or(config.data.as_ref()) {
+            prepare(directory)?;
+        }
+        raise_descriptors();
+        // Before the listeners, so that no signal finds the broker without a handler.
+        let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+        let addresses = if self.listen.is_empty() { config.addresses()? } else { self.listen };
+        let broker = start(&config, addresses)?;
+        announce(&broker, config.authentication.anonymous);
+        wait(&broker, signals)?;
+        tracing::info!("shutting down: clients are told");
+        broker.shut_down().context("the broker did not stop properly")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn log(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Makes the data directory, readable for its owner alone, or sees that it can be used.
+fn prepare(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let shown = directory.display();
+    if directory.exists() {
+        if !directory.is_dir() {
+            bail!("the data directory {shown} is no directory; choose another with --data");
+        }
+        let probe = directory.join(".lapwing-probe");
+        let cannot = || {
+            format!(
+                "the data directory {shown} cannot be written; give this user the right, or choose another with --data"
+            )
+        };
+        std::fs::read_dir(directory).with_context(cannot)?;
+        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).with_context(cannot)?;
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("the data directory {shown} cannot be made; choose another with --data"))
+}
+
+/// Every connection takes a descriptor: as many as the system gives.
+fn raise_descriptors() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < FEW_DESCRIPTORS => {
+            tracing::warn!(
+                limit,
+                "few file descriptors: about that many clients can connect; raise the limit with `ulimit -n`"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors cannot be raised"),
+    }
+}
+
+fn start(config: &Config, addresses: Vec<Address>) -> anyhow::Result<Broker> {
+    let is_default = addresses.is_empty();
+    let port = 1883;
+    let loopback = || vec![Address::new("127.0.0.1", port), Address::new("::1", port)];
+    let broker = |listeners| {
+        Broker::start(lapwing_broker::Config {
+            listeners,
+            limits: config.limits.clone(),
+            authenticator: Arc::new(config.authentication.anonymous),
+            authorizer: Arc::new(AllowAll),
+        })
+    };
+    match broker(if is_default { loopback() } else { addresses }) {
+        // A machine without IPv6.
+        Err(StartError::Listen(ListenError::NotAvailable(_))) if is_default => {
+            Ok(broker(vec![Address::new("127.0.0.1", port)])?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn announce(broker: &Broker, anonymous: Anonymous) {
+    tracing::info!("Lapwing {}", env!("CARGO_PKG_VERSION"));
+    for address in broker.listening() {
+        tracing::info!("listening on {address}");
+    }
+    match anonymous {
+        Anonymous::None => tracing::info!("no client is let in: authentication.anonymous is \"none\""),
+        Anonymous::Loopback => tracing::info!(
+            "clients on this machine are let in, whatever user name and password they present; all others are refused"
+        ),
+        Anonymous::All => tracing::warn!(
+            "everybody who can reach these addresses is let in: authentication.anonymous is \"all\""
+        ),
+    }
+    tracing::info!("sessions and messages are kept in memory: they end with this process");
+}
+
+/// Returns when the broker is to stop.
+fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 || sender.send(()).is_err() {
+                // As a shell reports a process that the signal has ended.
+                std::process::exit(128 + signal);
+            }
+        }
+    })?;
+    loop {
+        match receiver.recv_timeout(Duration::from_secs(1)) {
+            Err(RecvTimeoutError::Timeout) if broker.is_running() => {}
+            Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
+            _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The configuration: one typed tree, from a file, the environment and flags, in this order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use lapwing_broker::hook::Anonymous;
+use lapwing_broker::{Address, Limits};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// All that can be set. Every field has a default, and an unknown key is an error.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// A directory of the broker's own.
+    pub(crate) data: Option<PathBuf>,
+    /// By names of your choice. None: the loopback addresses on port 1883.
+    pub(crate) listeners: BTreeMap<String, Listener>,
+    /// Who is let in.
+    pub(crate) authentication: Authentication,
+    /// What peers may make grow.
+    pub(crate) limits: Limits,
+    /// What is logged.
+    pub(crate) log: Log,
+}
+
+/// A place to listen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// `tcp://HOST:PORT` or `HOST:PORT`.
+    pub(crate) bind: String,
+}
+
+/// Who is let in.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Authentication {
+    /// Who is let in without further proof of who they are: `none`, `loopback` or `all`.
+    pub(crate) anonymous: Anonymous,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// The least important lines that are written.
+    pub(crate) level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Variables of the environment that are keys of the top level; all others have `__` in their names.
+const TOP_LEVEL_VARIABLES: [&str; 1] = ["LAPWING_DATA"];
+
+impl Config {
+    /// Joins the file, the environment, and the `key=value` settings of the command line.
+    pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> anyhow::Result<Self> {
+        let mut merged = Table::new();
+        if let Some(path) = file {
+            merge(&mut merged, read_file(path)?);
+        }
+        for (name, value) in std::env::vars_os() {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+            if let Some(key) = variable_key(name) {
+                merge(&mut merged, layer(&key, value, &format!("environment variable {name}"))?);
+            }
+        }
+        for setting in settings {
+            let (key, value) =
+                setting.split_once('=').ok_or_else(|| anyhow!("--set {setting}: write --set key=value"))?;
+            merge(&mut merged, layer(key, value, &format!("--set {setting}"))?);
+        }
+        decode(merged, "the configuration")
+    }
+
+    /// The addresses to listen on.
+    pub(crate) fn addresses(&self) -> anyhow::Result<Vec<Address>> {
+        let parse = |(name, listener): (&String, &Listener)| {
+            listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))
+        };
+        self.listeners.iter().map(parse).collect()
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Table> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    // The text itself is decoded first, since only then the error knows the line.
+    if let Err(error) = toml::from_str::<Config>(&text) {
+        bail!("{shown}: {}", error.to_string().trim_end());
+    }
+    text.parse().with_context(|| shown.to_string())
+}
+
+/// `LAPWING_LIMITS__PACKET_SIZE_MAXIMUM` is `limits.packet_size_maximum`.
+fn variable_key(name: &str) -> Option<String> {
+    let key = name.strip_prefix("LAPWING_")?;
+    let is_key = key.contains("__") || TOP_LEVEL_VARIABLES.contains(&name);
+    is_key.then(|| key.to_lowercase().replace("__", "."))
+}
+
+/// A tree with one value in it. The value is TOML if it can be read as such, and a string otherwise.
+fn layer(key: &str, value: &str, origin: &str) -> anyhow::Result<Table> {
+    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut parts = key.split('.').rev();
+    let last = parts.next().unwrap_or_default();
+    let mut table = Table::from_iter([(last.to_owned(), value)]);
+    for part in parts {
+        table = Table::from_iter([(part.to_owned(), Value::Table(table))]);
+    }
+    decode::<Config>(table.clone(), origin)?;
+    Ok(table)
+}
+
+fn decode<T: DeserializeOwned>(table: Table, origin: &str) -> anyhow::Result<T> {
+    Value::Table(table).try_into().map_err(|error| anyhow!("{origin}: {}", error.to_string().trim_end()))
+}
+
+/// Puts `over` on top of `under`, table by table.
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, settings: &[&str]) -> anyhow::Result<Config> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lapwing.toml");
+        std::fs::write(&path, file).unwrap();
+        let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Config::load(Some(&path), &settings)
+    }
+
+    #[test]
+    fn settings_go_over_the_file_and_leave_its_neighbours() {
+        let file = "[limits]\nreceive_maximum = 7\npacket_size_maximum = 1000\n[listeners.a]\nbind = 'x:1'";
+        let config = load(file, &["limits.receive_maximum=9", "listeners.b.bind=y:2"]).unwrap();
+        assert_eq!(config.limits.receive_maximum, 9);
+        assert_eq!(config.limits.packet_size_maximum, 1000);
+        assert_eq!(config.addresses().unwrap(), [Address::new("x", 1), Address::new("y", 2)]);
+    }
+
+    #[test]
+    fn words_need_no_quotes() {
+        let config = load("", &["authentication.anonymous=all", "log.level=\"debug\""]).unwrap();
+        assert_eq!(config.authentication.anonymous, Anonymous::All);
+        assert_eq!(config.log.level, LogLevel::Debug);
+    }
+
+    #[test]
+    fn an_error_names_its_place_and_the_key() {
+        let error = |file, settings: &[&str]| format!("{:#}", load(file, settings).unwrap_err());
+        let in_file = error("[limits]\n\nreceive_maximun = 7", &[]);
+        assert!(in_file.contains("lapwing.toml") && in_file.contains("line 3"), "{in_file}");
+        assert!(in_file.contains("receive_maximun"), "{in_file}");
+        let in_setting = error("", &["limit.receive_maximum=1"]);
+        assert!(in_setting.contains("--set limit.receive_maximum=1"), "{in_setting}");
+        let no_number = error("", &["limits.receive_maximum=many"]);
+        assert!(no_number.contains("receive_maximum=many"), "{no_number}");
+        assert!(error("", &["nothing"]).contains("key=value"));
+    }
+
+    #[test]
+    fn variables_are_keys_only_where_they_look_like_one() {
+        assert_eq!(variable_key("LAPWING_LISTENERS__TCP__BIND").as_deref(), Some("listeners.tcp.bind"));
+        assert_eq!(variable_key("LAPWING_DATA").as_deref(), Some("data"));
+        assert_eq!(variable_key("LAPWING_HOST"), None);
+        assert_eq!(variable_key("HOME"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! Invariants of absence: what a part of the code must never name. `ARCHITECTURE.md` lists them.
+
+use crate::repository::Repository;
+use crate::rust_source::{NamedPath, code_only, named_paths, unit_tests_start};
+
+struct Invariant {
+    /// The start of the paths of the sources it holds for.
+    within: &'static str,
+    /// The crates among them that are free.
+    except: &'static [&'static str],
+    /// Paths or single identifiers.
+    never: &'static [&'static str],
+    /// Words that no identifier may have in it, whatever its case.
+    never_part: &'static [&'static str],
+    reason: &'static str,
+}
+
+const INVARIANTS: &[Invariant] = &[
+    Invariant {
+        within: "crates/lapwing-proto/src/",
+        except: &[],
+        never: &[
+            "std::net",
+            "std::fs",
+            "std::thread",
+            "std::os",
+            // The protocol has an `Instant` of its own: a number that the caller passes in.
+            "time::Instant",
+            "Instant::now",
+            "SystemTime",
+            "tokio",
+            "mio",
+            "async",
+            "await",
+        ],
+        never_part: &[],
+        reason: "the protocol is values and transitions, without sockets, files, threads or a clock",
+    },
+    Invariant {
+        within: "crates/",
+        except: &["crates/lapwing-net/"],
+        never: &[
+            "TcpStream",
+            "TcpListener",
+            "UdpSocket",
+            "UnixStream",
+            "UnixListener",
+            "UnixDatagram",
+            "mio::net",
+            "socket2",
+            "rustls",
+        ],
+        never_part: &[],
+        reason: "only lapwing-net names sockets and TLS",
+    },
+    Invariant {
+        within: "crates/lapwing-broker/src/",
+        except: &[],
+        never: &[],
+        never_part: &["device"],
+        reason: "the broker knows identities; devices belong to the platform above it",
+    },
+];
+
+pub(super) fn check(repository: &Repository) -> Vec<String> {
+    repository.sources(&["rs"]).flat_map(|file| violations(&file.path, &file.text)).collect()
+}
+
+fn violations(path: &str, text: &str) -> Vec<String> {
+    let holds = |invariant: &&Invariant| {
+        path.starts_with(invariant.within)
+            && path.contains("/src/")
+            && !invariant.except.iter().any(|free| path.starts_with(free))
+    };
+    let invariants: Vec<&Invariant> = INVARIANTS.iter().filter(holds).collect();
+    if invariants.is_empty() {
+        return Vec::new();
+    }
+    let code = code_only(text);
+    // Unit tests are free, and they stand at the end of a file.
+    let end = unit_tests_start(&code).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    for named in named_paths(&code).iter().filter(|named| named.line < end) {
+        for invariant in &invariants {
+            if let Some(name) = broken(invariant, named) {
+                found.push(format!("{path}:{}: names `{name}`: {}", named.line, invariant.reason));
+            }
+        }
+    }
+    found
+}
+
+/// The forbidden name in `named`, as the source spells it.
+fn broken(invariant: &Invariant, named: &NamedPath) -> Option<String> {
+    let name = invariant.never.iter().find(|name| named.contains(name)).map(|&name| name.to_owned());
+    name.or_else(|| {
+        let has_part = |segment: &&String| {
+            let lower = segment.to_lowercase();
+            invariant.never_part.iter().any(|part| lower.contains(part))
+        };
+        named.segments.iter().find(has_part).cloned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(path: &str, text: &str) -> usize {
+        violations(path, text).len()
+    }
+
+    #[test]
+    fn the_protocol_has_no_input_output_and_no_clock() {
+        let path = "crates/lapwing-proto/src/packet/publish.rs";
+        assert_eq!(count(path, "use std::{fmt, fs};\nuse std::time::{Duration, Instant};"), 2);
+        assert_eq!(count(path, "pub async fn read() { tokio::spawn(x).await }"), 3);
+        assert_eq!(count(path, "// tokio and Instant\nuse std::time::Duration;\nlet a = \"std::fs\";"), 0);
+        assert_eq!(count(path, "use std::time;\nlet now = time::Instant::now();"), 1);
+        assert_eq!(count(path, "use super::Instant;\nfn due(now: Instant) {}"), 0);
+        assert_eq!(count("crates/lapwing-proto/tests/split.rs", "use std::fs;"), 0);
+    }
+
+    #[test]
+    fn only_the_network_crate_names_sockets() {
+        let text = "use std::net::{SocketAddr, TcpStream};\nuse mio::{Poll, Waker, net as sockets};";
+        assert_eq!(count("crates/lapwing-broker/src/event_loop.rs", text), 2);
+        assert_eq!(count("crates/lapwing-net/src/stream.rs", text), 0);
+        assert_eq!(count("crates/lapwing-broker/tests/tcp.rs", text), 0);
+        assert_eq!(count("crates/lapwing-broker/src/event_loop.rs", "use mio::{Poll, Waker};"), 0);
+    }
+
+    #[test]
+    fn unit_tests_are_free() {
+        let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    use std::net::TcpStream;\n}\n";
+        assert_eq!(count("crates/lapwing-client/src/lib.rs", text), 0);
+    }
+
+    #[test]
+    fn the_broker_knows_no_devices() {
+        let path = "crates/lapwing-broker/src/session.rs";
+        assert_eq!(count(path, "struct DeviceId; fn a(per_device: u8) {} // a device"), 2);
+        assert_eq!(count("crates/lapwing-platform/src/device.rs", "struct DeviceId;"), 0);
+    }
+}
