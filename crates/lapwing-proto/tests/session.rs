@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use lapwing_proto::fuzzing;
 use lapwing_proto::packet::{
     Ack, PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode, TopicAlias,
 };
@@ -268,6 +269,27 @@ proptest! {
         }
         prop_assert!(outbound.resend().is_none());
         prop_assert!(outbound.is_open() && outbound.is_empty());
+    }
+}
+
+fn small_bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop_oneof![7 => 0..16u8, 1 => any::<u8>()], 0..600)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sessions_withstand_any_peer(data in prop::collection::vec(any::<u8>(), 0..400)) {
+        fuzzing::session(&data);
+    }
+
+    /// Mostly small bytes: rarely any bytes from the peer, more often what follows upon each other.
+    #[test]
+    fn sessions_withstand_any_packets(data in small_bytes(), flags in any::<u8>()) {
+        // Connected, with a CONNACK that accepts: versions, clean start and the like are in the flags.
+        let accepted = [1, flags, 2, 2, 0, 3, 0, 0, 0, 2, 2, 0, 0];
+        fuzzing::session(&[&accepted[..], &data].concat());
     }
 }
 
