@@ -1,20 +1,27 @@
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use lapwing_net::{Address, BlockingStream};
 use lapwing_proto::packet::{
-    Publish, QoS, ReasonCode, SubscribeProperties, Subscription, SubscriptionOptions,
+    Disconnect, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription, SubscriptionOptions,
 };
-use lapwing_proto::session::{ClientSession, ConnectOptions, Event, Instant, Message};
+use lapwing_proto::session::{ClientSession, ConnectOptions, Event, Instant, Message, PublishError};
 use lapwing_proto::topic::TopicFilter;
 
 use crate::Error;
 
 /// How long each address of the server may take to answer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server may take to close the connection after a DISCONNECT.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Messages kept for the caller while something else is waited for.
+const MESSAGES_MAXIMUM: usize = 10_000;
 
-/// A connected client. Dropping it closes the connection without a DISCONNECT, so that the server publishes
+/// A connected client.
+///
+/// It has no thread: PINGREQs are sent only while one of its calls waits. A program that does something else for
+/// longer than the keep alive is disconnected by the server. Dropping the client closes the connection without a DISCONNECT, so that the server publishes
 /// its will.
 #[derive(Debug)]
 pub struct Client {
@@ -99,7 +106,10 @@ impl Client {
         loop {
             while let Some(event) = self.session.poll_event() {
                 match event {
-                    Event::Message(message) => return Ok(message),
+                    Event::Message(message) => {
+                        self.flush()?; // its acknowledgement
+                        return Ok(message);
+                    }
                     Event::Disconnected(cause) => return Err(cause.into()),
                     _ => {}
                 }
@@ -108,10 +118,40 @@ impl Client {
         }
     }
 
-    /// Sends a DISCONNECT and closes the connection. The server discards the will.
+    /// Sends a DISCONNECT, and waits for the server to close the connection. The server discards the will.
+    ///
+    /// # Errors
+    /// If the server has ended the connection before, so that it may not have taken what was sent last at
+    /// QoS 0.
     pub fn disconnect(mut self) -> Result<(), Error> {
-        self.session.disconnect(ReasonCode::Success, None)?;
-        self.flush()
+        // What the server says from here on is heard: once told of a DISCONNECT, the session would not listen.
+        let mut goodbye = Vec::new();
+        let disconnect = Packet::Disconnect(Disconnect::new(ReasonCode::Success));
+        disconnect.encode(self.session.options().version, &mut goodbye).map_err(PublishError::from)?;
+        self.flush()?;
+        let lost = |error| Error::Lost(Some(error));
+        self.stream.write_all(&goodbye).map_err(lost)?;
+        self.stream.finish().map_err(lost)?;
+        let deadline = self.now() + CLOSE_TIMEOUT;
+        while self.now() < deadline {
+            let timeout = Some(deadline.since(self.now()));
+            match self.stream.read_within(&mut self.buffer, timeout).map_err(lost)? {
+                None | Some(0) => return Ok(()),
+                Some(count) => {
+                    let now = self.now();
+                    if self.session.receive(&self.buffer[..count], now).is_err() || self.session.is_closing()
+                    {
+                        self.session.disconnected();
+                    }
+                }
+            }
+            while let Some(event) = self.session.poll_event() {
+                if let Event::Disconnected(cause) = event {
+                    return Err(cause.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits for an event that `found` knows; messages that come meanwhile are kept.
@@ -124,6 +164,9 @@ impl Client {
                     return Ok(result);
                 }
                 match event {
+                    Event::Message(_) if self.messages.len() >= MESSAGES_MAXIMUM => {
+                        return Err(Error::TooManyMessages);
+                    }
                     Event::Message(message) => self.messages.push_back(message),
                     Event::Disconnected(cause) => return Err(cause.into()),
                     _ => {}
@@ -168,8 +211,11 @@ impl Client {
 
     fn flush(&mut self) -> Result<(), Error> {
         while !self.session.output().is_empty() {
-            let count = self.stream.write(self.session.output()).map_err(|error| Error::Lost(Some(error)))?;
-            self.session.consume(count, self.now());
+            match self.stream.write(self.session.output()) {
+                Ok(count) => self.session.consume(count, self.now()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Lost(Some(error))),
+            }
         }
         Ok(())
     }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The connection was closed without a word.
     #[error("the connection was lost{}", .0.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
     Lost(Option<std::io::Error>),
+    /// More messages came, while something else was waited for, than are kept.
+    #[error("messages come faster than they are received")]
+    TooManyMessages,
     /// The server broke the protocol or was silent for too long.
     #[error(transparent)]
     Protocol(#[from] ClientError),

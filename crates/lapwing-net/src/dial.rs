@@ -1,5 +1,5 @@
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crate::Address;
@@ -48,6 +48,11 @@ impl BlockingStream {
             io::ErrorKind::TimedOut => DialError::Timeout(address.clone(), timeout),
             _ => DialError::Other(address.clone(), last),
         })
+    }
+
+    /// Ends this end's direction: what was written before still arrives.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// Reads, waiting at most `timeout`, or for ever with `None`; `Ok(None)` when the time is over.

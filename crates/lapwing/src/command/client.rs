@@ -11,7 +11,7 @@ pub(crate) struct Connection {
     /// User name
     #[arg(short, long, value_name = "NAME")]
     user: Option<String>,
-    /// Password; other users of this machine cannot see it in the environment variable
+    /// Password. Other users of this machine can see it on the command line, not in the environment variable
     #[arg(short = 'P', long, value_name = "PASSWORD", env = "LAPWING_PASSWORD", hide_env_values = true)]
     password: Option<String>,
     /// Client identifier; the broker makes one if there is none

@@ -14,7 +14,7 @@ pub(crate) struct Publish {
     /// The topic name, as in gate/door_1/event
     topic: String,
     /// What to publish; - reads it from standard input
-    #[arg(required_unless_present = "null", conflicts_with = "null")]
+    #[arg(required_unless_present = "null", conflicts_with = "null", allow_negative_numbers = true)]
     payload: Option<String>,
     /// Publish an empty payload; with --retain this deletes the retained message of the topic
     #[arg(short, long)]
