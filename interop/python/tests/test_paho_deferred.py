@@ -71,7 +71,7 @@ def test_expired_messages_are_not_delivered(peer):
     publisher.publish("a", "without end", 1)
     publisher.publish("kept", "expired", 1, retain=True, MessageExpiryInterval=1)
     # The passing of the time is the subject here. Brokers may count in whole seconds.
-    time.sleep(2.5)
+    time.sleep(2.5)  # sleep: real time must pass for an expiry
 
     client = peer("5", **session)
     first, second = client.receive(), client.receive()

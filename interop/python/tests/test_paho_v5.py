@@ -172,7 +172,7 @@ def test_a_session_lives_as_long_as_it_asked_for(peer):
     peer("5", client_id="none", clean=False).drop()
     peer("5", client_id="short", clean=False, properties={"SessionExpiryInterval": 1}).drop()
     # The passing of the time is the subject here. Brokers may look at their clocks once in a second.
-    time.sleep(2.5)
+    time.sleep(2.5)  # sleep: real time must pass for an expiry
     assert peer("5", client_id="long", clean=False, properties=long).connack.session_present
     assert not peer("5", client_id="none", clean=False).connack.session_present
     assert not peer("5", client_id="short", clean=False).connack.session_present
