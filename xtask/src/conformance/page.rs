@@ -12,8 +12,8 @@ const HEAD: &str = "\
 <!-- Written by `cargo xtask conformance`. Change `conformance/statement` or the marks above the tests instead. -->
 
 Every normative statement of MQTT 5.0 and MQTT 3.1.1, and the tests that show that Lapwing keeps it. The statements are
-in our own words, and short; what counts is the specification. How tests and statements are tied together is in
-[conformance](../../conformance/README.md).
+in our own words, and short; what counts is the specification. How tests and statements are tied together, and what is
+missing that has no number, is in [conformance](../../conformance/README.md).
 
 *Tested*: a test would fail if the statement were broken. *Planned*: something is missing, the cell says what;
 \"test to come\" means that nothing is missing but the test. *Reason*: no test can show it, or the statement is about
@@ -84,7 +84,7 @@ fn support(statement: &Statement, tests: &[Proof]) -> String {
     tests.sort();
     let mut parts: Vec<String> = Vec::new();
     for of_file in tests.chunk_by(|a, b| a.path == b.path) {
-        let names: Vec<String> = of_file.iter().map(|proof| cell(&proof.name)).collect();
+        let names: Vec<String> = of_file.iter().map(|proof| name(&proof.name)).collect();
         parts.push(format!("`{}`: {}", of_file[0].path, names.join(", ")));
     }
     if let Some(planned) = &statement.planned {
@@ -100,9 +100,15 @@ fn number(id: &str) -> &str {
     id.strip_prefix("MQTT-").unwrap_or(id)
 }
 
-/// `text` where a `|` would end a cell, and the `_` of names would look like emphasis.
+/// A test's name as code, and a number of vectors as it is.
+fn name(text: &str) -> String {
+    let is_count = text.starts_with(|c: char| c.is_ascii_digit());
+    if is_count { text.to_owned() } else { format!("`{}`", cell(text)) }
+}
+
+/// `text` where a `|` would end the cell.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('_', "\\_")
+    text.replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -120,12 +126,12 @@ mod tests {
         let text = text(1, "") + &text(2, "planned = \"c\"") + &text(3, "reason = \"d\"") + &text(4, "");
         let statements = super::super::statement::read(Version::V311, Some(&text)).unwrap();
         let proof = |path: &str, name: &str| Proof { path: path.to_owned(), name: name.to_owned() };
-        let tests = vec![proof("b.rs", "x_y"), proof("a.rs", "z"), proof("b.rs", "w")];
+        let tests = vec![proof("b.rs", "x_y"), proof("a.json", "2 vectors"), proof("b.rs", "w")];
         let found = [1, 2].map(|id| ((Version::V311, format!("MQTT-4.8.0-{id}")), tests.clone()));
         let page = render(&statements, &found.into());
         let lines: Vec<&str> = page.lines().collect();
         assert!(lines.contains(&"| MQTT 3.1.1 | 4 | 1 | 1 | 1 |"), "{page}");
-        let names = "`a.rs`: z<br>`b.rs`: w, x\\_y";
+        let names = "`a.json`: 2 vectors<br>`b.rs`: `w`, `x_y`";
         assert_eq!(
             lines[lines.len() - 5..],
             [
