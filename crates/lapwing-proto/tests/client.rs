@@ -2,160 +2,22 @@
 #![allow(clippy::unwrap_used, reason = "the tests play with packets that they make themselves")]
 
 use std::num::{NonZeroU16, NonZeroU32};
-use std::time::Duration;
 
 use lapwing_proto::packet::{
-    Ack, Auth, ConnAck, Disconnect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketId, PacketType,
-    ProtocolVersion, Publish, QoS, ReasonCode, SubAck, SubscribeProperties, Subscription,
-    SubscriptionOptions, TopicAlias,
+    Ack, Auth, ConnAck, Disconnect, Packet, PacketId, PacketType, ProtocolVersion, QoS, ReasonCode, SubAck,
+    SubscribeProperties, Subscription, SubscriptionOptions, TopicAlias,
 };
 use lapwing_proto::session::{
     AcknowledgeError, Acknowledgement, Cause, CleanStart, ClientError, ClientSession, ConnectOptions, Event,
-    Instant, Message, OptionError, PublishError, RequestError, SessionError, Token,
+    OptionError, PublishError, RequestError, SessionError,
 };
 use lapwing_proto::topic::{TopicFilter, TopicName};
 
-const V5: ProtocolVersion = ProtocolVersion::V5;
-const NOW: Instant = Instant::from_millis(1_000);
+mod played;
 
-fn id(number: u16) -> PacketId {
-    PacketId::new(number).unwrap()
-}
+use played::{NOW, Played, V5, after, id, message, packet_type, packets, publishes};
 
-fn after(seconds: u64) -> Instant {
-    NOW + Duration::from_secs(seconds)
-}
-
-fn message(topic: &str, qos: QoS, packet_id: u16) -> Publish<'_> {
-    let mut publish = Publish::new(TopicName::new(topic).unwrap(), b"payload");
-    publish.qos = qos;
-    publish.packet_id = PacketId::new(packet_id);
-    publish
-}
-
-/// A client session and what its owner does, save for the network.
-struct Played {
-    client: ClientSession,
-    version: ProtocolVersion,
-}
-
-impl Played {
-    fn new(options: ConnectOptions) -> Self {
-        Self { version: options.version, client: ClientSession::new(options).unwrap() }
-    }
-
-    /// Connected, with this CONNACK, and the events up to then taken.
-    fn connected(options: ConnectOptions, connack: ConnAck<'_>) -> Self {
-        let mut played = Self::new(options);
-        played.connect(connack);
-        played
-    }
-
-    fn v5() -> Self {
-        Self::connected(ConnectOptions::new(V5, "c"), ConnAck::new(false, ReasonCode::Success))
-    }
-
-    fn connect(&mut self, connack: ConnAck<'_>) {
-        self.client.connected(NOW);
-        assert_eq!(self.sent(), [PacketType::Connect]);
-        self.answer(Packet::ConnAck(connack)).unwrap();
-        assert!(matches!(self.client.poll_event(), Some(Event::Connected(_))));
-    }
-
-    /// A connection that is lost, and the next one.
-    fn reconnect(&mut self, session_present: bool) {
-        self.client.disconnected();
-        while self.client.poll_event().is_some() {}
-        self.connect(ConnAck::new(session_present, ReasonCode::Success));
-    }
-
-    fn answer(&mut self, packet: Packet<'_>) -> Result<(), ClientError> {
-        let mut bytes = Vec::new();
-        packet.encode(self.version, &mut bytes).unwrap();
-        self.client.receive(&bytes, NOW)
-    }
-
-    /// The bytes that the client sends.
-    fn output(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        while !self.client.output().is_empty() {
-            let output = self.client.output().to_vec();
-            self.client.consume(output.len(), NOW);
-            all.extend(output);
-        }
-        all
-    }
-
-    fn sent(&mut self) -> Vec<PacketType> {
-        let output = self.output();
-        packets(&output, self.version).iter().map(packet_type).collect()
-    }
-
-    fn publish(&mut self, qos: QoS) -> Token {
-        self.client.publish(&message("t", qos, 0)).unwrap()
-    }
-
-    fn event(&mut self) -> Event {
-        self.client.poll_event().expect("an event")
-    }
-
-    fn message(&mut self) -> Message {
-        match self.event() {
-            Event::Message(message) => message,
-            event => panic!("{event:?} instead of a message"),
-        }
-    }
-
-    /// Closes and gives the cause.
-    fn cause(&mut self) -> Cause {
-        assert!(self.client.is_closing());
-        self.client.disconnected();
-        loop {
-            if let Event::Disconnected(cause) = self.event() {
-                assert!(self.client.poll_event().is_none());
-                return cause;
-            }
-        }
-    }
-}
-
-fn packets(mut bytes: &[u8], version: ProtocolVersion) -> Vec<Packet<'_>> {
-    let mut packets = Vec::new();
-    while let Some(frame) = Frame::split(&mut bytes, MAXIMUM_PACKET_SIZE).unwrap() {
-        packets.push(Packet::decode(frame, version).unwrap());
-    }
-    assert!(bytes.is_empty());
-    packets
-}
-
-fn packet_type(packet: &Packet<'_>) -> PacketType {
-    match packet {
-        Packet::Connect(_) => PacketType::Connect,
-        Packet::ConnAck(_) => PacketType::ConnAck,
-        Packet::Publish(_) => PacketType::Publish,
-        Packet::PubAck(_) => PacketType::PubAck,
-        Packet::PubRec(_) => PacketType::PubRec,
-        Packet::PubRel(_) => PacketType::PubRel,
-        Packet::PubComp(_) => PacketType::PubComp,
-        Packet::Subscribe(_) => PacketType::Subscribe,
-        Packet::SubAck(_) => PacketType::SubAck,
-        Packet::Unsubscribe(_) => PacketType::Unsubscribe,
-        Packet::UnsubAck(_) => PacketType::UnsubAck,
-        Packet::PingReq => PacketType::PingReq,
-        Packet::PingResp => PacketType::PingResp,
-        Packet::Disconnect(_) => PacketType::Disconnect,
-        Packet::Auth(_) => PacketType::Auth,
-    }
-}
-
-fn publishes(bytes: &[u8], version: ProtocolVersion) -> Vec<(u16, QoS, bool)> {
-    let describe = |packet: Packet<'_>| match packet {
-        Packet::Publish(publish) => (publish.packet_id.map_or(0, PacketId::get), publish.qos, publish.dup),
-        packet => panic!("{packet:?} instead of a PUBLISH"),
-    };
-    packets(bytes, version).into_iter().map(describe).collect()
-}
-
+// [MQTT-3.1.2-21], [MQTT-3.2.2-21]
 #[test]
 fn connects_and_keeps_what_the_server_says() {
     let mut played = Played::new(ConnectOptions::new(V5, ""));
@@ -216,6 +78,7 @@ fn takes_the_stream_in_any_pieces() {
     }
 }
 
+// [MQTT-4.13.2-1]
 #[test]
 fn refusals_end_the_connection() {
     for version in [ProtocolVersion::V31, ProtocolVersion::V311, V5] {
@@ -229,6 +92,7 @@ fn refusals_end_the_connection() {
     }
 }
 
+// [MQTT-3.3.4-1], [MQTT-4.3.2-4], [MQTT-4.3.3-8], [MQTT-4.3.3-10], [MQTT-4.3.3-11], [MQTT-4.5.0-2]
 #[test]
 fn acknowledges_when_the_message_is_taken() {
     let mut played = Played::v5();
@@ -259,6 +123,7 @@ fn manual() -> Played {
     Played::connected(options, ConnAck::new(false, ReasonCode::Success))
 }
 
+// [MQTT-4.3.3-9], [MQTT-4.6.0-2], [MQTT-4.6.0-3]
 #[test]
 fn manual_acknowledgements_go_out_in_order() {
     let mut played = manual();
@@ -321,6 +186,7 @@ fn manual_acknowledgements_over_a_lost_connection() {
     assert_eq!(played.client.acknowledge(receipt, ReasonCode::Success), Err(AcknowledgeError::Stale));
 }
 
+// [MQTT-3.3.4-7], [MQTT-3.3.4-8], [MQTT-4.3.3-4], [MQTT-4.9.0-1], [MQTT-4.9.0-2], [MQTT-4.9.0-3]
 #[test]
 fn publishes_within_the_receive_maximum() {
     let mut connack = ConnAck::new(false, ReasonCode::Success);
@@ -352,6 +218,9 @@ fn publishes_within_the_receive_maximum() {
     assert_eq!((played.client.stored_messages(), played.client.stored_bytes()), (0, 0));
 }
 
+// [MQTT-3.3.1-1], [MQTT-4.3.2-3], [MQTT-4.3.3-3], [MQTT-4.3.3-5], [MQTT-4.3.3-6], [MQTT-4.4.0-1]
+// [MQTT-4.6.0-1], [MQTT-4.6.0-4]
+// 3.1.1 [MQTT-2.3.1-3], [MQTT-3.3.1-1], [MQTT-4.4.0-1], [MQTT-4.6.0-1], [MQTT-4.6.0-4]
 #[test]
 fn resumes_in_order() {
     for version in [ProtocolVersion::V31, ProtocolVersion::V311, V5] {
@@ -387,6 +256,7 @@ fn resumes_in_order() {
     }
 }
 
+// [MQTT-3.2.2-5]
 #[test]
 fn sends_anew_what_the_server_has_forgotten() {
     let mut options = ConnectOptions::new(V5, "c");
@@ -411,6 +281,7 @@ fn sends_anew_what_the_server_has_forgotten() {
     assert_eq!(qos, wanted);
 }
 
+// [MQTT-3.2.2-11], [MQTT-3.2.2-14], [MQTT-3.2.2-15], [MQTT-3.8.3-2], [MQTT-3.8.3-4]
 #[test]
 fn refuses_what_the_server_does_not_take() {
     let mut connack = ConnAck::new(false, ReasonCode::Success);
@@ -455,6 +326,8 @@ fn refuses_what_the_server_does_not_take() {
     assert_eq!(subscribe(&mut played.client, "$share/g/a"), Err(RequestError::NoLocalShared));
 }
 
+// [MQTT-1.5.4-2]
+// 3.1.1 [MQTT-1.5.3-2], [MQTT-3.1.2-22], [MQTT-3.1.3-7]
 #[test]
 fn refuses_what_no_server_takes() {
     let mut played = Played::v5();
@@ -553,6 +426,7 @@ fn subscribes_and_unsubscribes() {
     }
 }
 
+// [MQTT-3.1.2-20]
 #[test]
 fn keeps_alive() {
     let mut played = Played::v5();
@@ -634,6 +508,7 @@ fn catches_a_server_that_breaks_the_protocol() {
     check(Packet::Disconnect(disconnect), ReasonCode::ProtocolError);
 }
 
+// [MQTT-3.2.2-4]
 #[test]
 fn the_first_packet_is_connack() {
     for packet in [
@@ -691,6 +566,7 @@ fn disconnects() {
     assert_eq!(played.answer(Packet::Disconnect(Disconnect::new(ReasonCode::Success))), Err(unexpected));
 }
 
+// [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-4.12.1-1]
 #[test]
 fn authenticates() {
     let mut options = ConnectOptions::new(V5, "c");
@@ -722,6 +598,7 @@ fn authenticates() {
     assert_eq!(played.answer(other), Err(ClientError::AuthenticationMethod));
 }
 
+// [MQTT-3.2.2-17], [MQTT-3.3.2-9], [MQTT-3.3.2-10]
 #[test]
 fn aliases_both_ways() {
     let mut options = ConnectOptions::new(V5, "c");

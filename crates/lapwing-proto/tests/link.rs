@@ -529,11 +529,14 @@ fn check(version: ProtocolVersion, forgets: bool) {
     }
 }
 
+// 3.1.1 [MQTT-3.1.2-4], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1], [MQTT-4.3.3-2], [MQTT-4.4.0-1]
+// 3.1.1 [MQTT-4.1.0-1], [MQTT-4.1.0-2]
 #[test]
 fn keeps_its_promises_in_3_1_1() {
     check(ProtocolVersion::V311, false);
 }
 
+// [MQTT-3.1.2-23], [MQTT-4.1.0-1], [MQTT-4.3.2-3], [MQTT-4.3.3-10], [MQTT-4.4.0-1]
 #[test]
 fn keeps_its_promises_in_5_0() {
     check(ProtocolVersion::V5, false);

@@ -238,6 +238,9 @@ fn step(outbound: &mut Outbound<u32>, model: &mut Model, next: &mut u32, step: S
 }
 
 proptest! {
+    // [MQTT-2.2.1-3], [MQTT-2.2.1-4], [MQTT-4.3.2-1], [MQTT-4.3.2-3], [MQTT-4.3.3-1], [MQTT-4.3.3-3]
+    // [MQTT-4.3.3-5], [MQTT-4.3.3-6], [MQTT-4.4.0-1], [MQTT-4.4.0-2], [MQTT-4.9.0-1], [MQTT-4.9.0-2]
+    // 3.1.1 [MQTT-2.3.1-2], [MQTT-2.3.1-3], [MQTT-2.3.1-4], [MQTT-4.3.2-1], [MQTT-4.3.3-1], [MQTT-4.4.0-1]
     #[test]
     fn outbound_is_as_the_model(
         steps in steps(),
@@ -313,6 +316,8 @@ fn a_straggler_holds_up_the_others_at_the_end_of_the_identifiers() {
     assert_eq!(outbound.send(QoS::AtLeastOnce, 8), Ok(id(1)));
 }
 
+// [MQTT-4.3.2-5], [MQTT-4.3.3-9], [MQTT-4.3.3-10], [MQTT-4.3.3-12]
+// 3.1.1 [MQTT-4.3.2-2], [MQTT-4.3.3-2]
 #[test]
 fn inbound_knows_what_it_has_received() {
     let mut inbound = Inbound::default();
@@ -336,6 +341,7 @@ fn inbound_knows_what_it_has_received() {
     assert!(!inbound.completed(id(1)));
     assert!(inbound.completed(id(4)));
     assert_eq!(inbound.unreleased(), 0);
+    assert_eq!(inbound.receive(QoS::ExactlyOnce, id(4)), Ok(Receipt::New));
 }
 
 #[test]
@@ -354,6 +360,7 @@ fn inbound_aliases() {
     assert_eq!(SessionError::TopicAliasUnknown(2).reason_code(), ReasonCode::ProtocolError);
 }
 
+// [MQTT-3.2.2-17], [MQTT-3.2.2-18], [MQTT-3.3.2-9], [MQTT-3.3.2-10]
 #[test]
 fn outbound_aliases_are_understood_by_inbound_aliases() {
     for maximum in [0, 1, 3, u16::MAX] {
@@ -390,6 +397,7 @@ fn keep_alive_deadlines() {
     assert_eq!((now + Duration::from_secs(1)).since(now), Duration::from_secs(1));
 }
 
+// [MQTT-4.3.3-4], [MQTT-4.3.3-11]
 #[test]
 fn a_server_session_answers() {
     let limits = LinkLimits { receive_maximum: 1, topic_alias_maximum: 1, ..LinkLimits::default() };
