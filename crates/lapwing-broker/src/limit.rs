@@ -33,7 +33,7 @@ pub struct Limits {
     /// Subscriptions of a session.
     pub subscriptions_maximum: usize,
     /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
-    /// 2 messages wait in the session's queue.
+    /// 2 messages wait in the session's queue; above twice as many nothing is read from it.
     pub outbox_bytes_maximum: usize,
     /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_messages_maximum: usize,
@@ -72,8 +72,9 @@ impl Default for Limits {
 impl Limits {
     /// Says what is wrong with a value that cannot be.
     pub(crate) fn check(&self) -> Result<(), String> {
-        // A message is kept in the encoding of 5.0, which can be a little longer than what arrived.
-        const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 1024;
+        // A message is kept in the encoding of 5.0 and with its topic name, for which an alias may have stood. So
+        // it can be longer than what arrived.
+        const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 128 * 1024;
         let not_zero = |name: &str, is_zero: bool| {
             if is_zero { Err(format!("limits.{name} must be at least 1")) } else { Ok(()) }
         };

@@ -11,8 +11,11 @@ use slab::Slab;
 use super::SessionId;
 use crate::message::Identifiers;
 
-/// Topics whose routes are remembered.
+/// Topics whose routes are remembered, and how many targets these may have in all.
 const CACHE_MAXIMUM: usize = 4096;
+const CACHE_TARGETS_MAXIMUM: usize = 256 * 1024;
+/// Longer names are not remembered.
+const CACHE_NAME_MAXIMUM: usize = 1024;
 
 /// The subscriptions of all sessions.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ pub(super) struct Routes {
     group_by_filter: HashMap<Box<str>, usize>,
     /// Routes of topics published to lately; thrown away when a subscription changes.
     cache: HashMap<Box<str>, Rc<Route>>,
+    cache_targets: usize,
     cache_generation: (u64, u64),
 }
 
@@ -117,16 +121,28 @@ impl Routes {
     /// Where messages published to `name` go.
     pub(super) fn route(&mut self, name: TopicName<'_>) -> Rc<Route> {
         let generation = (self.own.generation(), self.shared.generation());
-        if self.cache_generation != generation || self.cache.len() >= CACHE_MAXIMUM {
-            self.cache.clear();
+        if self.cache_generation != generation {
+            self.forget_routes();
             self.cache_generation = generation;
         }
         if let Some(route) = self.cache.get(name.as_str()) {
             return Rc::clone(route);
         }
         let route = Rc::new(self.resolve(name));
-        self.cache.insert(name.as_str().into(), Rc::clone(&route));
+        if name.as_str().len() <= CACHE_NAME_MAXIMUM {
+            let targets = self.cache_targets + route.targets.len();
+            if self.cache.len() >= CACHE_MAXIMUM || targets > CACHE_TARGETS_MAXIMUM {
+                self.forget_routes();
+            }
+            self.cache_targets += route.targets.len();
+            self.cache.insert(name.as_str().into(), Rc::clone(&route));
+        }
         route
+    }
+
+    fn forget_routes(&mut self) {
+        self.cache.clear();
+        self.cache_targets = 0;
     }
 
     fn resolve(&self, name: TopicName<'_>) -> Route {
@@ -144,12 +160,19 @@ impl Routes {
         route
     }
 
-    /// The members of a group, beginning with the one whose turn it is.
-    pub(super) fn members(&mut self, group: usize) -> impl Iterator<Item = &Target> {
-        let Group { members, next, .. } = &mut self.groups[group];
-        let at = *next % members.len().max(1);
+    /// The member of a group whose turn it is among those that are connected, or among all if none is.
+    pub(super) fn choose(
+        &mut self,
+        group: usize,
+        is_connected: impl Fn(SessionId) -> bool,
+    ) -> Option<&Target> {
+        let Group { members, next, .. } = self.groups.get_mut(group)?;
+        let (first, count) = (*next, members.len());
+        let mut in_turn = (0..count).map(|offset| (first + offset) % count);
+        let connected = in_turn.clone().find(|&at| is_connected(members[at].session));
+        let at = connected.or_else(|| in_turn.next())?;
         *next = at + 1;
-        members[at..].iter().chain(&members[..at])
+        members.get(at)
     }
 }
 

@@ -27,6 +27,15 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
+    /// How many there are, with those that nobody waits for any more.
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.heap.clear();
+    }
+
     /// When the next one fires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)

@@ -20,7 +20,7 @@ impl Shard {
         }
         let due = now + Duration::from_secs(delay_s.into());
         will.due = Some(due);
-        self.timers.set(due, Timer::Will(id));
+        self.set_timer(due, Timer::Will(id));
     }
 
     /// A will's timer has fired.
@@ -42,10 +42,13 @@ impl Shard {
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
         if !self.may_publish(&client, name, publish.qos, retain) {
-            let client_id = &client.client_id;
-            tracing::warn!(?client_id, topic = ?name.as_str(), "not authorized to publish the will");
+            self.stat.messages_dropped.not_authorized += 1;
+            if let Some(suppressed) = self.faults.allow(self.now) {
+                let (client_id, topic) = (&client.client_id, name.as_str());
+                tracing::warn!(?client_id, ?topic, suppressed, "not authorized to publish the will");
+            }
             return;
         }
-        self.publish(&publish, Some(id));
+        self.publish(&publish, Some(id), false);
     }
 }
