@@ -1,5 +1,5 @@
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use lapwing_net::{Address, ListenError, Listener};
@@ -9,7 +9,7 @@ use crate::event_loop::{self, EventLoop};
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer};
 use crate::limit::Limits;
 use crate::mailbox::{Mail, MailboxSender, mailbox};
-use crate::shard::{Shard, Shared};
+use crate::shard::{Shard, Shared, Stat};
 
 /// How a broker is to run.
 pub struct Config {
@@ -55,6 +55,7 @@ pub struct Broker {
     listening: Vec<Address>,
     mailbox: MailboxSender,
     thread: Option<JoinHandle<io::Result<()>>>,
+    stat: Arc<Mutex<Stat>>,
 }
 
 impl Broker {
@@ -71,14 +72,24 @@ impl Broker {
         let Config { limits, authenticator, authorizer, .. } = config;
         let shared = Arc::new(Shared { limits, authenticator, authorizer });
         let shard_mailbox = sender.clone();
-        let run = move || EventLoop::new(poll, Shard::new(shared, shard_mailbox), mailbox, listeners)?.run();
+        let stat = Arc::new(Mutex::default());
+        let shard_stat = Arc::clone(&stat);
+        let run = move || {
+            let shard = Shard::new(shared, shard_mailbox);
+            EventLoop::new(poll, shard, mailbox, listeners, shard_stat)?.run()
+        };
         let thread = std::thread::Builder::new().name("shard-0".into()).spawn(run)?;
-        Ok(Self { listening, mailbox: sender, thread: Some(thread) })
+        Ok(Self { listening, mailbox: sender, thread: Some(thread), stat })
     }
 
     /// The addresses that it listens on, with the ports that the system chose where it was to choose.
     pub fn listening(&self) -> &[Address] {
         &self.listening
+    }
+
+    /// What has happened so far, and how much there is of what: as of a moment ago.
+    pub fn stat(&self) -> Stat {
+        *self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it still runs. It stops by itself only where the system fails it.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lapwing_net::{Accepted, Listener, Stream};
@@ -16,7 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::Clock;
 use crate::mailbox::Mailbox;
 use crate::rate::Rate;
-use crate::shard::{ConnectionId, Shard};
+use crate::shard::{ConnectionId, Shard, Stat};
 
 /// Bytes read from a socket at a time, into one buffer for all.
 const READ_BUFFER: usize = 256 * 1024;
@@ -48,6 +49,8 @@ pub(crate) struct EventLoop {
     /// Until when the listeners rest.
     accept_after: Option<Instant>,
     shed: Rate,
+    /// Where others find what the shard has counted, as of the end of the last turn.
+    stat: Arc<Mutex<Stat>>,
 }
 
 struct Socket {
@@ -78,6 +81,7 @@ impl EventLoop {
         shard: Shard,
         mailbox: Mailbox,
         mut listeners: Vec<Listener>,
+        stat: Arc<Mutex<Stat>>,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
@@ -95,6 +99,7 @@ impl EventLoop {
             clock: Clock::new(),
             accept_after: None,
             shed: Rate::new(1),
+            stat,
         })
     }
 
@@ -134,6 +139,7 @@ impl EventLoop {
         }
         self.write_dirty(now);
         self.cut_off(now);
+        *self.stat.lock().unwrap_or_else(PoisonError::into_inner) = self.shard.stat();
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -299,9 +305,13 @@ impl EventLoop {
         if outbox.is_empty() {
             return false;
         }
+        let mut written = 0;
         while socket.is_writable && !outbox.is_empty() {
             match socket.stream.write(outbox.pending()) {
-                Ok(count) => outbox.advance(count),
+                Ok(count) => {
+                    outbox.advance(count);
+                    written += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.is_writable = false,
                 Err(_) => {
@@ -311,7 +321,9 @@ impl EventLoop {
                 }
             }
         }
-        outbox.is_empty()
+        let is_empty = outbox.is_empty();
+        self.shard.written(written);
+        is_empty
     }
 
     /// Ends a connection whose last bytes are written: the peer is told, and given a moment to read them.

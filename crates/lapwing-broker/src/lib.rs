@@ -25,4 +25,4 @@ mod shard;
 pub use broker::{Broker, Config, StartError};
 pub use lapwing_net::{Address, AddressError, ListenError};
 pub use limit::Limits;
-pub use shard::ConnectionId;
+pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};

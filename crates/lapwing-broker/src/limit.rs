@@ -31,8 +31,8 @@ pub struct Limits {
     pub session_expiry_maximum_s: u32,
     /// Sessions, connected or not.
     pub sessions_maximum: usize,
-    /// Filters in one SUBSCRIBE or UNSUBSCRIBE: what holds up the other clients for a moment. A client that sends
-    /// more is disconnected.
+    /// Filters in one SUBSCRIBE or UNSUBSCRIBE: what holds up the other clients for a moment. A client that
+    /// sends more is disconnected.
     pub packet_filters_maximum: usize,
     /// Subscriptions of a session.
     pub subscriptions_maximum: usize,
@@ -40,8 +40,7 @@ pub struct Limits {
     /// 60 for each level of a filter with wildcards.
     pub subscription_bytes_maximum: usize,
     /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
-    /// 2 messages wait in the session's queue. A client that does not read the answers to its own packets is
-    /// not read from either, once they exceed this by `packet_size_maximum`.
+    /// 2 messages wait in the session's queue; above twice as many nothing is read from it.
     pub outbox_bytes_maximum: usize,
     /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_messages_maximum: usize,
@@ -85,8 +84,9 @@ impl Limits {
     /// # Errors
     /// A sentence that names the value which cannot, and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        // A message is kept in the encoding of 5.0, which can be a little longer than what arrived.
-        const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 1024;
+        // A message is kept in the encoding of 5.0 and with its topic name, for which an alias may have stood. So
+        // it can be longer than what arrived.
+        const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 128 * 1024;
         let not_zero = |name: &str, is_zero: bool| {
             if is_zero { Err(format!("limits.{name} must be at least 1")) } else { Ok(()) }
         };

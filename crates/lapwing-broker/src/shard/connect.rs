@@ -1,19 +1,46 @@
 //! CONNECT: who is there, may it come in, and with which session.
 
+use std::num::{NonZero, NonZeroU32};
 use std::sync::Arc;
 
 use lapwing_proto::packet::{
-    ConnAck, Connect, Frame, Packet, PacketType, ProtocolVersion, Publish, ReasonCode, Will as WillPacket,
+    ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, ReasonCode,
+    Will as WillPacket,
 };
 use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
 use super::connection::{Open, Pending, Phase};
 use super::disconnect::End;
-use super::session::{Session, Will};
+use super::session::{Session, SessionKey, Will};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::{Client, Credentials, Identity, Later, Verdict};
 use crate::message::Message;
+
+/// Who asks to be let in, as far as a refusal has to do with it.
+#[derive(Clone, Copy)]
+struct Applicant<'a> {
+    version: ProtocolVersion,
+    maximum_packet_size: Option<NonZeroU32>,
+    client_id: &'a str,
+    user_name: Option<&'a str>,
+}
+
+impl<'a> Applicant<'a> {
+    fn new(connect: &Connect<'a>) -> Self {
+        Self {
+            version: connect.version,
+            maximum_packet_size: connect.properties.maximum_packet_size,
+            client_id: connect.client_id,
+            user_name: connect.user_name,
+        }
+    }
+
+    /// Of whose CONNECT only the version can be made out.
+    fn unknown(version: ProtocolVersion) -> Self {
+        Self { version, maximum_packet_size: None, client_id: "", user_name: None }
+    }
+}
 
 impl Shard {
     /// The first packet has arrived: it must be a CONNECT `[MQTT-3.1.0-1]`.
@@ -25,26 +52,29 @@ impl Shard {
             Ok(connect) => connect,
             Err(error) => {
                 let version = answering_version(Connect::declared_level(frame), error.reason_code());
-                if let Some(version) = version {
-                    self.send_refusal(id, version, error.reason_code(), Some(error.fault()));
-                }
-                return self.malformed(id, error);
+                return match version {
+                    Some(version) => {
+                        self.refuse(id, Applicant::unknown(version), error.reason_code(), error.fault());
+                    }
+                    None => self.malformed(id, error),
+                };
             }
         };
+        let applicant = Applicant::new(&connect);
         let client_id = match self.choose_client_id(&connect) {
             Ok(client_id) => client_id,
             Err(fault) => {
-                return self.refuse(id, &connect, "", ReasonCode::ClientIdentifierNotValid, fault);
+                return self.refuse(id, applicant, ReasonCode::ClientIdentifierNotValid, fault);
             }
         };
         if connect.properties.authentication_method.is_some() {
             // [MQTT-4.12.0-1]
             let fault = "the authentication method is not offered";
-            return self.refuse(id, &connect, &client_id, ReasonCode::BadAuthenticationMethod, fault);
+            return self.refuse(id, applicant, ReasonCode::BadAuthenticationMethod, fault);
         }
         if connect.will.is_some_and(|will| !self.is_allowed_depth(will.topic.as_str())) {
             let fault = "the will's topic name has too many levels";
-            return self.refuse(id, &connect, &client_id, ReasonCode::TopicNameInvalid, fault);
+            return self.refuse(id, applicant, ReasonCode::TopicNameInvalid, fault);
         }
         let Some(connection) = self.connection(id) else { return };
         let credentials = Credentials {
@@ -107,21 +137,32 @@ impl Shard {
     }
 
     fn finish_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: &str, verdict: Verdict) {
+        let applicant = Applicant::new(connect);
         let identity = match verdict {
             Verdict::Accept(identity) => identity,
             Verdict::Refuse(reason_code, reason) => {
-                return self.refuse(id, connect, client_id, reason_code, &reason);
+                let is_possible = reason_code.is_error() && reason_code.is_valid_in(PacketType::ConnAck);
+                let reason_code = if is_possible { reason_code } else { ReasonCode::UnspecifiedError };
+                return self.refuse(id, applicant, reason_code, &reason);
             }
         };
+        let link = self.agree(connect);
+        let mut connack = self.connack(connect, &link, client_id);
+        let size = Packet::ConnAck(connack).size(connect.version).unwrap_or(usize::MAX);
+        if size as u64 > u64::from(link.peer.maximum_packet_size) {
+            // [MQTT-3.1.2-24]: there is nothing that could be sent instead.
+            return self.fault(
+                id,
+                ReasonCode::PacketTooLarge,
+                &"the client takes no packet as large as CONNACK",
+            );
+        }
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         let client = Client { client_id: client_id.into(), identity, peer };
         let (session_id, session_present) = match self.find_session(&client, connect) {
             Ok(found) => found,
-            Err(fault) => {
-                return self.refuse(id, connect, &client.client_id, ReasonCode::QuotaExceeded, fault);
-            }
+            Err(fault) => return self.refuse(id, applicant, ReasonCode::QuotaExceeded, fault),
         };
-        let link = self.agree(connect);
         let limit = self.shared.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
         session.connection = Some(id);
@@ -129,6 +170,8 @@ impl Shard {
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.flows.begin(&link);
+        self.stat.clients_connected += 1;
+        self.stat.sessions_resumed += u64::from(session_present);
         if let Some(suppressed) = self.arrivals.allow(self.now) {
             let (client_id, version) = (&*excerpt(&client.client_id), link.version);
             let user_name = connect.user_name.map(excerpt);
@@ -142,7 +185,8 @@ impl Shard {
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }
-        self.send_connack(id, connect, client_id, session_present);
+        connack.session_present = session_present;
+        self.send(id, &Packet::ConnAck(connack));
         self.pump(session_id);
     }
 
@@ -154,7 +198,15 @@ impl Shard {
         connect: &Connect<'_>,
     ) -> Result<(SessionId, bool), &'static str> {
         let Identity { session_key, .. } = &client.identity;
-        let key = session_key.as_deref().map_or_else(|| Arc::clone(&client.client_id), Arc::from);
+        let key = match session_key {
+            Some(key) => SessionKey::Identity(key.as_str().into()),
+            None => SessionKey::ClientId(Arc::clone(&client.client_id)),
+        };
+        if let Some(&existing) = self.session_by_key.get(&key) {
+            // Its timers may be due in this very turn.
+            self.check_will(existing);
+            self.check_session(existing);
+        }
         if let Some(&existing) = self.session_by_key.get(&key) {
             let old = self.session_mut(existing).and_then(|session| session.connection);
             if let Some(old) = old {
@@ -175,7 +227,7 @@ impl Shard {
         let serial = self.next_serial();
         let entry = self.sessions.vacant_entry();
         let id = SessionId { index: entry.key() as u32, serial };
-        entry.insert(Session::new(id, Arc::clone(&key)));
+        entry.insert(Session::new(id, key.clone()));
         self.session_by_key.insert(key, id);
         Ok((id, false))
     }
@@ -207,11 +259,9 @@ impl Shard {
         let peer = LinkLimits {
             receive_maximum: asked
                 .receive_maximum
-                .map_or(default.receive_maximum, std::num::NonZero::get)
+                .map_or(default.receive_maximum, NonZero::get)
                 .min(limits.client_receive_maximum),
-            maximum_packet_size: asked
-                .maximum_packet_size
-                .map_or(default.maximum_packet_size, std::num::NonZero::get),
+            maximum_packet_size: asked.maximum_packet_size.map_or(default.maximum_packet_size, NonZero::get),
             topic_alias_maximum: asked
                 .topic_alias_maximum
                 .unwrap_or(0)
@@ -226,73 +276,61 @@ impl Shard {
         link
     }
 
-    fn send_connack(
-        &mut self,
-        id: ConnectionId,
-        connect: &Connect<'_>,
-        client_id: &str,
-        session_present: bool,
-    ) {
-        let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
-        let link = &open.link;
-        let mut connack = ConnAck::new(session_present, ReasonCode::Success);
+    /// The CONNACK that lets a client in, but for Session Present.
+    fn connack<'a>(&self, connect: &Connect<'_>, link: &Link, client_id: &'a str) -> ConnAck<'a> {
+        let mut connack = ConnAck::new(false, ReasonCode::Success);
         let properties = &mut connack.properties;
         let limits = &self.shared.limits;
         let requested = requested_expiry(connect, limits.session_expiry_maximum_s);
         let maximum = limits.session_expiry_maximum_s;
         properties.session_expiry_interval = (requested > maximum).then_some(maximum);
-        properties.receive_maximum = std::num::NonZero::new(link.own.receive_maximum);
-        properties.maximum_packet_size = std::num::NonZero::new(link.own.maximum_packet_size);
+        properties.receive_maximum = NonZero::new(link.own.receive_maximum);
+        properties.maximum_packet_size = NonZero::new(link.own.maximum_packet_size);
         properties.topic_alias_maximum =
             (link.own.topic_alias_maximum > 0).then_some(link.own.topic_alias_maximum);
         properties.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
         let keep_alive = link.keep_alive.seconds();
         properties.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
-        self.send(id, &Packet::ConnAck(connack));
+        connack
     }
 
-    /// Answers a CONNECT with a CONNACK that refuses it, and ends the connection `[MQTT-3.1.4-2]`.
-    fn refuse(
-        &mut self,
-        id: ConnectionId,
-        connect: &Connect<'_>,
-        client_id: &str,
-        reason_code: ReasonCode,
-        fault: &str,
-    ) {
-        self.send_refusal(id, connect.version, reason_code, Some(fault));
+    /// Answers a CONNECT with a CONNACK that refuses it, no larger than `maximum`, and ends the connection
+    /// `[MQTT-3.1.4-2]`.
+    fn refuse(&mut self, id: ConnectionId, applicant: Applicant<'_>, reason_code: ReasonCode, fault: &str) {
+        let Applicant { version, maximum_packet_size: maximum, client_id, user_name } = applicant;
+        let mut connack = ConnAck::new(false, reason_code);
+        connack.properties.reason_string = Some(fault);
+        let maximum = maximum.map_or(MAXIMUM_PACKET_SIZE, NonZero::get);
+        let fits =
+            |connack| Packet::ConnAck(connack).size(version).is_ok_and(|size| size as u64 <= maximum.into());
+        if !fits(connack) {
+            connack.properties.reason_string = None; // [MQTT-3.2.2-19]
+        }
+        let Some(connection) = self.connection_mut(id) else { return };
+        if fits(connack) {
+            // It has a size, so that it has an encoding.
+            let _ = connack.encode(version, connection.outbox.bytes());
+        }
+        self.stat.clients_refused.count(reason_code);
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = &*excerpt(client_id);
-            let user_name = connect.user_name.map(excerpt);
+            let user_name = user_name.map(excerpt);
             let user_name = user_name.as_deref();
             tracing::warn!(%peer, client_id, user_name, %reason_code, suppressed, "client refused: {fault}");
         }
         self.end(id, End::Lost);
     }
-
-    fn send_refusal(
-        &mut self,
-        id: ConnectionId,
-        version: ProtocolVersion,
-        reason_code: ReasonCode,
-        fault: Option<&str>,
-    ) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let mut connack = ConnAck::new(false, reason_code);
-        connack.properties.reason_string = fault;
-        // The text is ours and short: the packet can be encoded.
-        let _ = connack.encode(version, connection.outbox.bytes());
-        self.mark_dirty(id);
-    }
 }
 
 /// In which version a CONNECT is answered that could not be decoded: a level that is too high gets the
-/// answer of 5.0, any other unknown one that of 3.1.1 `[MQTT-3.1.2-2]`. Before 5.0 there is no return code
-/// for what is malformed.
+/// answer of 5.0, any other unknown one that of 3.1.1 `[MQTT-3.1.2-2]`. Bridges set the highest bit of the
+/// level, and understand the answer of their version. Before 5.0 there is no return code for what is
+/// malformed.
 fn answering_version(level: Option<u8>, reason_code: ReasonCode) -> Option<ProtocolVersion> {
     let is_unknown = reason_code == ReasonCode::UnsupportedProtocolVersion;
     match level? {
+        0x83 | 0x84 if is_unknown => Some(ProtocolVersion::V311),
         5.. => Some(ProtocolVersion::V5),
         _ if is_unknown => Some(ProtocolVersion::V311),
         _ => None,

@@ -4,7 +4,6 @@ use lapwing_proto::packet::ProtocolVersion;
 use lapwing_proto::session::{Instant, Link};
 
 use super::outbox::Outbox;
-use super::retained::Replays;
 use super::{ConnectionId, SessionId};
 use crate::hook::Client;
 
@@ -25,8 +24,8 @@ pub(super) struct Connection {
     pub(super) heard: Instant,
     /// When its timer fires.
     pub(super) timer: Instant,
-    /// Retained messages that are still to be sent for new subscriptions.
-    pub(super) replays: Replays,
+    /// Whether the connection is in the shard's list of those that go on with retained messages.
+    pub(super) is_replaying: bool,
 }
 
 /// How far a connection has come.
@@ -71,7 +70,7 @@ impl Connection {
             is_dirty: false,
             heard: now,
             timer: now,
-            replays: Replays::default(),
+            is_replaying: false,
         }
     }
 

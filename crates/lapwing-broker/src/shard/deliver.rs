@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::SubscriptionIdentifier;
-use lapwing_proto::packet::{Ack, EncodeError, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{Ack, EncodeError, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
 use super::route::Target;
-use super::session::Session;
+use super::stat::Stat;
 use super::{ConnectionId, SessionId, Shard};
-use crate::limit::Limits;
+use crate::excerpt::excerpt;
 use crate::message::{Delivery, Message};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
@@ -102,56 +102,90 @@ impl Shard {
     }
 
     /// The member of a shared subscription that gets the next message: the next one that is connected, or
-    /// if none is, the next one whose session keeps messages.
+    /// if none is, the next one, whose session keeps it.
     fn choose_member(&mut self, group: usize) -> Option<Target> {
         let sessions = &self.sessions;
-        let mut offline = None;
-        for member in self.routes.members(group) {
-            match sessions.get(member.session.index as usize) {
-                Some(session) if session.connection.is_some() => return Some(member.clone()),
-                Some(_) if offline.is_none() => offline = Some(member.clone()),
-                _ => {}
-            }
-        }
-        offline
+        let is_connected = |id: SessionId| {
+            sessions.get(id.index as usize).is_some_and(|session| session.connection.is_some())
+        };
+        self.routes.choose(group, is_connected).cloned()
     }
 
     fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
+        let limits = &self.shared.limits;
+        let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         let qos = distribution.publish.qos.min(target.qos);
         let connection = session.connection.and_then(|id| self.connections.get_mut(id.index()));
         let Some(connection) = connection else {
-            if qos > QoS::AtMostOnce {
-                enqueue(session, distribution.delivery(target, qos), &self.shared.limits);
+            if qos == QoS::AtMostOnce {
+                dropped.not_connected += 1;
+                return;
             }
-            return;
+            return self.enqueue(target.session, distribution.delivery(target, qos));
         };
-        let is_full = connection.outbox.len() > self.shared.limits.outbox_bytes_maximum;
+        let is_full = connection.outbox.len() > limits.outbox_bytes_maximum;
         if qos == QoS::AtMostOnce {
-            if !is_full {
-                let retain = distribution.publish.retain && target.retain_as_published;
-                let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
-                append(connection, &publish, target, Some(&mut self.variants));
+            if is_full {
+                dropped.outbox_full += 1;
+                return;
+            }
+            let retain = distribution.publish.retain && target.retain_as_published;
+            let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
+            if append(connection, &publish, target, Some(&mut self.variants)) {
+                sent.count(qos);
                 mark_dirty(&mut self.dirty, connection);
+            } else {
+                dropped.too_large += 1;
             }
             return;
         }
         let delivery = distribution.delivery(target, qos);
         if is_full || !session.queue.is_empty() {
-            return enqueue(session, delivery, &self.shared.limits);
+            return self.enqueue(target.session, delivery);
         }
         let retain = delivery.retain;
         match session.flows.outbound.send(qos, delivery) {
             Ok(packet_id) => {
-                let packet_id = Some(packet_id);
-                let publish = Publish { qos, retain, packet_id, ..*distribution.publish };
-                if !append(connection, &publish, target, Some(&mut self.variants)) {
-                    give_up(session, publish.packet_id);
+                let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
+                if append(connection, &publish, target, Some(&mut self.variants)) {
+                    sent.count(qos);
+                    mark_dirty(&mut self.dirty, connection);
+                } else {
+                    dropped.too_large += 1;
+                    session.flows.outbound.give_up(packet_id);
                 }
-                mark_dirty(&mut self.dirty, connection);
             }
-            Err(delivery) => enqueue(session, delivery, &self.shared.limits),
+            Err(delivery) => self.enqueue(target.session, delivery),
         }
+    }
+
+    /// Puts a delivery into a session's queue. If that is full even without what has expired at its front, the
+    /// delivery is dropped.
+    fn enqueue(&mut self, id: SessionId, delivery: Delivery) {
+        let Some(session) = self.sessions.get_mut(id.index as usize) else { return };
+        let limits = &self.shared.limits;
+        let dropped = &mut self.stat.messages_dropped;
+        while session.is_queue_full(limits) {
+            let is_expired = |first: &Delivery| first.message.is_expired(self.now);
+            if !session.queue.front().is_some_and(is_expired) {
+                dropped.queue_full += 1;
+                session.overflow += 1;
+                if let Some(suppressed) = self.overflows.allow(self.now) {
+                    let (session_key, count) = (session.key.text(), std::mem::take(&mut session.overflow));
+                    tracing::warn!(
+                        session_key = &*excerpt(session_key),
+                        count,
+                        suppressed,
+                        "the queue is full: QoS 1 and 2 messages are dropped"
+                    );
+                }
+                return;
+            }
+            session.dequeue();
+            dropped.expired += 1;
+        }
+        session.enqueue(delivery);
     }
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
@@ -165,13 +199,21 @@ impl Shard {
         };
         let before = connection.outbox.len();
         let maximum = self.shared.limits.outbox_bytes_maximum;
+        let stat = &mut self.stat;
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.flows.outbound.resend() else { break };
-            append_again(connection, resend, self.now);
+            let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
+            if append_again(connection, resend, self.now) {
+                stat.messages_resent += 1;
+            } else {
+                stat.messages_dropped.too_large += 1;
+                session.flows.outbound.give_up(packet_id);
+            }
         }
         while connection.outbox.len() <= maximum && session.flows.outbound.is_open() {
             let Some(delivery) = session.dequeue() else { break };
             if delivery.message.is_expired(self.now) {
+                stat.messages_dropped.expired += 1;
                 continue;
             }
             let (message, qos, retain) = (Arc::clone(&delivery.message), delivery.qos, delivery.retain);
@@ -179,14 +221,17 @@ impl Shard {
             let Ok(packet_id) = session.flows.outbound.send(qos, delivery) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
-            if !append_own(connection, &publish) {
-                give_up(session, Some(packet_id));
+            if append_own(connection, &publish) {
+                stat.messages_sent.count(qos);
+            } else {
+                stat.messages_dropped.too_large += 1;
+                session.flows.outbound.give_up(packet_id);
             }
         }
         if connection.outbox.len() > before {
             mark_dirty(&mut self.dirty, connection);
         }
-        if session.queue.is_empty() && !connection.replays.is_empty() {
+        if session.queue.is_empty() && !session.replays.is_empty() {
             let id = connection.id;
             self.schedule_replay(id);
         }
@@ -199,7 +244,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
-            append(connection, &publish, target, None);
+            if append(connection, &publish, target, None) {
+                self.stat.messages_sent.count(qos);
+            } else {
+                self.stat.messages_dropped.too_large += 1;
+            }
         } else {
             let identifiers = target.identifiers.clone();
             session.enqueue(Delivery { message: Arc::clone(message), qos, retain: true, identifiers });
@@ -215,27 +264,9 @@ pub(super) fn mark_dirty(dirty: &mut Vec<ConnectionId>, connection: &mut Connect
     }
 }
 
-/// Puts a delivery into a session's queue, if it is not full.
-fn enqueue(session: &mut Session, delivery: Delivery, limits: &Limits) {
-    let is_full = session.queue.len() >= limits.queue_messages_maximum
-        || session.queue_bytes >= limits.queue_bytes_maximum;
-    if is_full {
-        tracing::trace!(session = &*session.key, "the queue is full: a message is dropped");
-    } else {
-        session.enqueue(delivery);
-    }
-}
-
-/// The message cannot be sent to this client, being larger than it takes: that is as if it had been
-/// delivered `[MQTT-3.1.2-25]`.
-fn give_up(session: &mut Session, packet_id: Option<PacketId>) {
-    if let Some(packet_id) = packet_id {
-        session.flows.outbound.give_up(packet_id);
-    }
-}
-
 /// Appends a PUBLISH to a connection's outbox: a copy of the common encoding where the connection needs
-/// nothing of its own. `false` if the client does not take a packet so large.
+/// nothing of its own. `false` if the client does not take a packet so large: then that is as if the message
+/// had been delivered `[MQTT-3.1.2-25]`.
 fn append(
     connection: &mut Connection,
     publish: &Publish<'_>,
@@ -294,21 +325,22 @@ fn append_own(connection: &mut Connection, publish: &Publish<'_>) -> bool {
     publish.encode(version, connection.outbox.bytes()).is_ok()
 }
 
-/// Appends what is sent again upon resuming a session, with DUP `[MQTT-3.3.1-1]`.
-fn append_again(connection: &mut Connection, resend: Resend<'_, Delivery>, now: Instant) {
+/// Appends what is sent again upon resuming a session, with DUP `[MQTT-3.3.1-1]`. `false` if the client does
+/// not take a packet so large.
+fn append_again(connection: &mut Connection, resend: Resend<'_, Delivery>, now: Instant) -> bool {
     match resend {
         Resend::PubRel(packet_id) => {
-            let Some(version) = connection.version() else { return };
+            let Some(version) = connection.version() else { return false };
             let pubrel = Packet::PubRel(Ack::new(packet_id, ReasonCode::Success));
             // Two bytes of header and two of identifier: always encodable.
-            let _ = pubrel.encode(version, connection.outbox.bytes());
+            pubrel.encode(version, connection.outbox.bytes()).is_ok()
         }
         Resend::Publish(packet_id, qos, delivery) => {
             // Sent even if it has expired: its delivery has begun.
             let kept = delivery.message.publish(now);
             let publish =
                 Publish { dup: true, qos, retain: delivery.retain, packet_id: Some(packet_id), ..kept };
-            append_own(connection, &with_identifiers(publish, delivery.identifiers.as_deref()));
+            append_own(connection, &with_identifiers(publish, delivery.identifiers.as_deref()))
         }
     }
 }

@@ -3,10 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, ReasonCode};
+use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode};
 
 use super::connection::Phase;
-use super::retained::Replays;
 use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
@@ -30,7 +29,7 @@ impl Shard {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
-            if session.expiry_interval_s == 0 && seconds > 0 {
+            if session.expiry_interval_s == 0 && seconds > 0 && limit > 0 {
                 let fault = "a session expiry interval in DISCONNECT where it was 0 in CONNECT";
                 return self.fault(id, ReasonCode::ProtocolError, &fault); // [MQTT-3.14.2-2]
             }
@@ -41,20 +40,24 @@ impl Shard {
         }
         let with_will = disconnect.reason_code != ReasonCode::Success;
         tracing::debug!(client_id = self.client_id(id), reason_code = %disconnect.reason_code, "disconnected");
+        self.stat.disconnected_by_client += 1;
         self.end(id, if with_will { End::Lost } else { End::Disconnected });
     }
 
     /// The client has done what it must not do, or what the server does not allow: it is told with the
     /// Reason Code where it can be, and the connection ends `[MQTT-4.13.1-1]`.
     pub(super) fn fault(&mut self, id: ConnectionId, reason_code: ReasonCode, fault: &dyn Display) {
-        let Some(connection) = self.connection(id) else { return };
-        let peer = connection.peer;
+        self.log_fault(id, reason_code, fault);
+        let text = fault.to_string();
+        self.disconnect(id, reason_code, Some(&text), End::Lost);
+    }
+
+    pub(super) fn log_fault(&mut self, id: ConnectionId, reason_code: ReasonCode, fault: &dyn Display) {
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = self.client_id(id);
             tracing::warn!(%peer, client_id, %reason_code, suppressed, "connection closed: {fault}");
         }
-        let text = fault.to_string();
-        self.disconnect(id, reason_code, Some(&text), End::Lost);
     }
 
     /// Sends a DISCONNECT where the version has one, and ends the connection.
@@ -75,6 +78,9 @@ impl Shard {
             }
             self.send(id, &Packet::Disconnect(disconnect));
         }
+        if self.connection(id).is_some_and(|connection| !matches!(connection.phase, Phase::Closing)) {
+            self.stat.disconnected_by_broker.count(reason_code);
+        }
         self.end(id, end);
     }
 
@@ -83,12 +89,13 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         connection.tail = Vec::new();
-        connection.replays = Replays::default();
         self.mark_dirty(id);
         let Phase::Open(open) = phase else { return };
         let now = self.now;
         let Some(session) = self.session_mut(open.session) else { return };
         session.connection = None;
+        // At QoS 0 what has not been sent is lost with the connection.
+        session.replays.retain(|_, replay| replay.target.qos > QoS::AtMostOnce);
         match end {
             End::TakenOver => return, // goes on, or ends, with the connection that took over
             End::Disconnected | End::ShutDown => session.will = None,
@@ -101,7 +108,7 @@ impl Shard {
         if expiry_interval_s < u32::MAX {
             let expires = now + Duration::from_secs(expiry_interval_s.into());
             session.expires = Some(expires);
-            self.timers.set(expires, Timer::Session(open.session));
+            self.set_timer(expires, Timer::Session(open.session));
         }
         self.schedule_will(open.session);
     }
@@ -124,8 +131,11 @@ impl Shard {
         }
         self.publish_will(id);
         if self.session_mut(id).is_some() {
-            let session = self.sessions.remove(id.index as usize);
+            let mut session = self.sessions.remove(id.index as usize);
             self.session_by_key.remove(&session.key);
+            let undelivered = session.queue.len() + session.flows.outbound.take().count();
+            self.stat.messages_dropped.session_ended += undelivered as u64;
+            self.stat.sessions_ended += 1;
         }
     }
 

@@ -15,9 +15,13 @@ mod publish;
 mod retained;
 mod route;
 mod session;
+mod stat;
 mod subscribe;
 mod timer;
 mod will;
+
+#[cfg(test)]
+mod test;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +33,14 @@ use lapwing_proto::session::Instant;
 use slab::Slab;
 
 pub(crate) use self::outbox::Outbox;
+pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
 use self::connection::{Connection, Open, Phase};
 use self::deliver::Variants;
 use self::disconnect::End;
 use self::retained::Retained;
 use self::route::Routes;
-use self::session::Session;
+use self::session::{Session, SessionKey};
 use self::timer::{Timer, Timers};
 use crate::hook::{Authenticator, Authorizer};
 use crate::limit::Limits;
@@ -75,7 +80,7 @@ pub(crate) struct Shard {
     mailbox: MailboxSender,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
-    session_by_key: HashMap<Arc<str>, SessionId>,
+    session_by_key: HashMap<SessionKey, SessionId>,
     routes: Routes,
     retained: Retained,
     timers: Timers,
@@ -90,9 +95,14 @@ pub(crate) struct Shard {
     /// The time of the current call.
     now: Instant,
     is_shutting_down: bool,
+    stat: Stat,
     faults: Rate,
     arrivals: Rate,
+    overflows: Rate,
 }
+
+/// Timers that may be left over beside those that are needed, before they are thrown out.
+const LEFT_TIMERS: usize = 1024;
 
 impl Shard {
     /// `mailbox` is where late verdicts are to be sent.
@@ -113,19 +123,21 @@ impl Shard {
             serial: 0,
             now: Instant::default(),
             is_shutting_down: false,
+            stat: Stat::default(),
             faults: Rate::new(10),
             arrivals: Rate::new(20),
+            overflows: Rate::new(5),
         }
     }
 
     /// A connection has been accepted.
     pub(crate) fn accept(&mut self, peer: SocketAddr, is_local: bool, now: Instant) -> ConnectionId {
         self.now = now;
-        self.discard_stale_timers();
         let serial = self.next_serial();
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
         entry.insert(Connection::new(id, peer, is_local, now));
+        self.stat.connections_accepted += 1;
         let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
         self.set_connection_timer(id, now + timeout);
         id
@@ -134,6 +146,7 @@ impl Shard {
     /// Bytes have arrived on a connection.
     pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.now = now;
+        self.stat.bytes_received += bytes.len() as u64;
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.tail.is_empty() {
             let mut input = bytes;
@@ -183,6 +196,9 @@ impl Shard {
     /// The connection has ended without a DISCONNECT, or its last bytes have been written.
     pub(crate) fn lost(&mut self, id: ConnectionId, now: Instant) {
         self.now = now;
+        if self.connection(id).is_some_and(|connection| !matches!(connection.phase, Phase::Closing)) {
+            self.stat.connections_lost += 1;
+        }
         self.end(id, End::Lost);
         if self.connection_mut(id).is_some() {
             self.connections.remove(id.index());
@@ -220,17 +236,14 @@ impl Shard {
         self.continue_replays();
     }
 
-    /// Whether bytes of a connection may be read now. If not, they may be later: when something has been
-    /// written to it, or when it is among [`take_resumed`](Self::take_resumed); or it is closing.
+    /// Whether bytes of a connection may be read now. If not, it will be among
+    /// [`take_resumed`](Self::take_resumed) later, or some of its outbox must be written first, or it is
+    /// closing.
     pub(crate) fn wants_bytes(&self, id: ConnectionId) -> bool {
-        let Limits { outbox_bytes_maximum, packet_size_maximum, .. } = self.shared.limits;
-        // No message is added above the first of the two, so that a client which only reads slowly is always
-        // heard. Beyond are answers to a client that goes on asking and does not read them.
-        let maximum = outbox_bytes_maximum.saturating_add(packet_size_maximum as usize);
-        self.connection(id).is_some_and(|connection| {
-            connection.outbox.len() <= maximum
-                && matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_))
-        })
+        let Some(connection) = self.connection(id) else { return false };
+        // Who does not read the answers must not go on asking.
+        let is_behind = connection.outbox.len() / 2 > self.shared.limits.outbox_bytes_maximum;
+        matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_)) && !is_behind
     }
 
     /// Connections that have something to write or are to be closed.
@@ -262,11 +275,28 @@ impl Shard {
     pub(crate) fn drained(&mut self, id: ConnectionId, now: Instant) {
         self.now = now;
         let Some(connection) = self.connection(id) else { return };
-        let Some(session) = connection.open().map(|open| open.session) else { return };
-        if !connection.replays.is_empty() {
+        let Some(session_id) = connection.open().map(|open| open.session) else { return };
+        if self.session_mut(session_id).is_some_and(|session| !session.replays.is_empty()) {
             self.schedule_replay(id);
         }
-        self.pump(session);
+        self.pump(session_id);
+    }
+
+    /// Bytes from outboxes have been written.
+    pub(crate) fn written(&mut self, count: usize) {
+        self.stat.bytes_sent += count as u64;
+    }
+
+    /// What has happened so far, and how much there is.
+    pub(crate) fn stat(&self) -> Stat {
+        let (retained_messages, retained_bytes) = self.retained();
+        Stat {
+            connections: self.connections.len() as u64,
+            sessions: self.sessions.len() as u64,
+            retained_messages: retained_messages as u64,
+            retained_bytes: retained_bytes as u64,
+            ..self.stat
+        }
     }
 
     /// Whether nothing is left to be done after [`Mail::Shutdown`].
@@ -291,10 +321,6 @@ impl Shard {
         self.connection_mut(id)?.open_mut()
     }
 
-    fn session(&self, id: SessionId) -> Option<&Session> {
-        self.sessions.get(id.index as usize).filter(|session| session.id == id)
-    }
-
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
     }
@@ -314,27 +340,30 @@ impl Shard {
     fn set_connection_timer(&mut self, id: ConnectionId, at: Instant) {
         if let Some(connection) = self.connection_mut(id) {
             connection.timer = at;
-            self.timers.set(at, Timer::Connection(id));
+            self.set_timer(at, Timer::Connection(id));
         }
     }
 
-    /// Timers are not taken back when what they were for is settled, and some are set for years ahead: once
-    /// most of them are of that kind, they are thrown away.
-    fn discard_stale_timers(&mut self) {
-        let live = self.connections.len() + 2 * self.sessions.len();
-        if self.timers.len() <= 2 * live + 1024 {
+    /// Sets a timer. Each reconnect leaves one behind that nobody waits for any more: when there are far more
+    /// than are needed, only these are kept.
+    fn set_timer(&mut self, at: Instant, timer: Timer) {
+        self.timers.set(at, timer);
+        let needed = self.connections.len() + 2 * self.sessions.len();
+        if self.timers.len() <= 2 * needed + LEFT_TIMERS {
             return;
         }
-        let mut timers = std::mem::take(&mut self.timers);
-        timers.retain(|at, timer| match timer {
-            Timer::Connection(id) => self.connection(id).is_some_and(|connection| connection.timer == at),
-            Timer::Session(id) => self.session(id).is_some_and(|session| session.expires == Some(at)),
-            Timer::Will(id) => {
-                let will = self.session(id).and_then(|session| session.will.as_ref());
-                will.is_some_and(|will| will.due == Some(at))
+        self.timers.clear();
+        for (_, connection) in &self.connections {
+            self.timers.set(connection.timer, Timer::Connection(connection.id));
+        }
+        for (_, session) in &self.sessions {
+            if let Some(expires) = session.expires {
+                self.timers.set(expires, Timer::Session(session.id));
             }
-        });
-        self.timers = timers;
+            if let Some(due) = session.will.as_ref().and_then(|will| will.due) {
+                self.timers.set(due, Timer::Will(session.id));
+            }
+        }
     }
 
     fn malformed(&mut self, id: ConnectionId, error: DecodeError) {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lapwing_proto::packet::{Ack, Packet, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{Ack, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::session::Receipt;
 use lapwing_proto::topic::TopicName;
 
@@ -35,7 +35,10 @@ impl Shard {
         };
         let reason_code = match receipt {
             Err(error) => return self.fault(id, error.reason_code(), &error),
-            Ok(Receipt::Duplicate) => ReasonCode::Success,
+            Ok(Receipt::Duplicate) => {
+                self.stat.duplicates_received += 1;
+                ReasonCode::Success
+            }
             Ok(Receipt::New) => self.accept_message(id, session_id, name, publish),
         };
         self.acknowledge(id, session_id, publish, reason_code);
@@ -64,10 +67,13 @@ impl Shard {
         name: TopicName<'_>,
         publish: &Publish<'_>,
     ) -> ReasonCode {
+        self.stat.messages_received.count(publish.qos);
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else {
             return ReasonCode::UnspecifiedError;
         };
+        let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
         if !self.may_publish(&open.client, name, publish.qos, publish.retain) {
+            self.stat.messages_dropped.not_authorized += 1;
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
                 tracing::warn!(
@@ -83,15 +89,30 @@ impl Shard {
         message.topic = Some(name);
         message.properties.topic_alias = None;
         message.dup = false; // the flag of one delivery, not of the next [MQTT-3.3.1-3]
-        self.publish(&message, Some(session_id))
+        self.publish(&message, Some(session_id), has_answer)
     }
 
-    /// Passes a message on to the sessions that subscribed to it, and retains it if it says so.
-    pub(super) fn publish(&mut self, message: &Publish<'_>, origin: Option<SessionId>) -> ReasonCode {
+    /// Passes a message on to the sessions that subscribed to it, and retains it if it says so. If it cannot be
+    /// retained it is refused, or where nobody would learn of that, passed on all the same.
+    pub(super) fn publish(
+        &mut self,
+        message: &Publish<'_>,
+        origin: Option<SessionId>,
+        has_answer: bool,
+    ) -> ReasonCode {
         if message.retain && !self.retain(message) {
-            return ReasonCode::QuotaExceeded;
+            self.stat.messages_dropped.not_retained += 1;
+            if let Some(suppressed) = self.overflows.allow(self.now) {
+                let topic = message.topic.map(|name| excerpt(name.as_str()));
+                let topic = topic.as_deref();
+                tracing::warn!(topic, suppressed, "there is no room for another retained message");
+            }
+            if has_answer {
+                return ReasonCode::QuotaExceeded;
+            }
         }
         if self.distribute(message, origin) == 0 {
+            self.stat.messages_dropped.no_subscriber += 1;
             return ReasonCode::NoMatchingSubscribers;
         }
         ReasonCode::Success

@@ -1,12 +1,9 @@
 //! Retained messages, and sending them to new subscriptions a step at a time.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::OccupiedEntry;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use lapwing_proto::packet::Publish;
-use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicNameBuf};
+use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicName, TopicNameBuf};
 
 use super::route::Target;
 use super::{ConnectionId, Shard};
@@ -29,50 +26,8 @@ pub(super) struct Retained {
 #[derive(Debug)]
 pub(super) struct Replay {
     pub(super) target: Target,
-    pub(super) filter: TopicFilterBuf,
     /// The last name looked at.
     pub(super) after: Option<TopicNameBuf>,
-}
-
-/// The replays of one connection: at most one for each filter, the oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Replays {
-    by_age: BTreeMap<u64, Replay>,
-    age_by_filter: HashMap<TopicFilterBuf, u64>,
-    youngest: u64,
-}
-
-impl Replays {
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_age.is_empty()
-    }
-
-    /// Adds a replay, in place of an unfinished one for the same filter: what that one would still have sent, this
-    /// one sends.
-    fn push(&mut self, replay: Replay) {
-        self.youngest += 1;
-        if let Some(unfinished) = self.age_by_filter.insert(replay.filter.clone(), self.youngest) {
-            self.by_age.remove(&unfinished);
-        }
-        self.by_age.insert(self.youngest, replay);
-    }
-
-    fn first_mut(&mut self) -> Option<&mut Replay> {
-        self.by_age.first_entry().map(OccupiedEntry::into_mut)
-    }
-
-    fn remove_first(&mut self) {
-        if let Some((_, replay)) = self.by_age.pop_first() {
-            self.age_by_filter.remove(&replay.filter);
-        }
-    }
-
-    /// Ends the replay for a filter, if there is one.
-    pub(super) fn remove(&mut self, filter: &TopicFilterBuf) {
-        if let Some(age) = self.age_by_filter.remove(filter) {
-            self.by_age.remove(&age);
-        }
-    }
 }
 
 impl Shard {
@@ -88,29 +43,37 @@ impl Shard {
             return true;
         }
         let limits = &self.shared.limits;
-        let is_full =
-            messages.len() >= limits.retained_messages_maximum || *bytes >= limits.retained_bytes_maximum;
-        if is_full && messages.get(name).is_none() {
+        let message = Message::new(publish, self.now);
+        let (size, old) = (message.size(), messages.get(name).map(|old| old.size()));
+        let is_too_many = old.is_none() && messages.len() >= limits.retained_messages_maximum;
+        // What makes it less is welcome, whatever the limit.
+        let is_more = old.is_none_or(|old| old < size);
+        let total = *bytes - old.unwrap_or(0) + size;
+        if is_too_many || (is_more && total > limits.retained_bytes_maximum) {
             return false;
         }
-        let message = Message::new(publish, self.now);
-        *bytes += message.size();
-        if let Some(old) = messages.insert(name, message) {
-            *bytes -= old.size();
-        }
+        *bytes = total;
+        messages.insert(name, message);
         true
     }
 
-    /// Begins to send a new subscription what is retained.
-    pub(super) fn replay(&mut self, id: ConnectionId, replay: Replay) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.replays.push(replay);
+    /// How many messages are retained, and the bytes that they take.
+    pub(super) fn retained(&self) -> (usize, usize) {
+        (self.retained.messages.len(), self.retained.bytes)
+    }
+
+    /// Begins to send a new subscription what is retained. If that is still being done for an earlier one with
+    /// the same filter, it begins anew.
+    pub(super) fn replay(&mut self, id: ConnectionId, filter: TopicFilterBuf, replay: Replay) {
+        let Some(session) = self.session_mut(replay.target.session) else { return };
+        session.replays.insert(filter, replay);
         self.schedule_replay(id);
     }
 
     /// Lets a connection with replays have a step in the next turn.
     pub(super) fn schedule_replay(&mut self, id: ConnectionId) {
-        if !self.replaying.contains(&id) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if !std::mem::replace(&mut connection.is_replaying, true) {
             self.replaying.push(id);
         }
     }
@@ -119,6 +82,8 @@ impl Shard {
     /// queue is empty.
     pub(super) fn continue_replays(&mut self) {
         for id in std::mem::take(&mut self.replaying) {
+            let Some(connection) = self.connection_mut(id) else { continue };
+            connection.is_replaying = false;
             if self.has_room(id) && self.replay_step(id) {
                 self.schedule_replay(id);
             }
@@ -134,34 +99,43 @@ impl Shard {
 
     /// Sends some retained messages of a connection's first replay; whether there is more to do.
     fn replay_step(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.connections.get_mut(id.index()) else { return false };
-        let Some(replay) = connection.replays.first_mut() else { return false };
-        let (target, now) = (replay.target.clone(), self.now);
+        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return false };
+        let Some(session) = self.session_mut(session_id) else { return false };
+        let Some((filter, mut replay)) = session.replays.pop_first() else { return false };
+        let now = self.now;
         let mut messages = Vec::new();
         let mut expired = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let next =
-            self.retained.messages.matches_after(replay.filter.as_filter(), after, STEP, |name, message| {
+        let mut next =
+            self.retained.messages.matches_after(filter.as_filter(), after, STEP, |name, message| {
                 if message.is_expired(now) {
                     expired.push(name.to_buf());
                 } else {
                     messages.push(Arc::clone(message));
                 }
             });
-        match next {
-            Some(name) => replay.after = Some(name),
-            None => connection.replays.remove_first(),
-        }
-        let is_more = !connection.replays.is_empty();
         for name in expired {
             if let Some(old) = self.retained.messages.remove(name.as_name()) {
                 self.retained.bytes -= old.size();
             }
         }
-        for message in messages {
-            self.deliver_retained(id, &target, &message);
+        let mut messages = messages.into_iter();
+        while let Some(message) = messages.next() {
+            self.deliver_retained(id, &replay.target, &message);
+            let is_behind = self.connection(id).is_none_or(|it| it.outbox.len() > OUTBOX_MAXIMUM);
+            if is_behind && messages.len() > 0 {
+                // Messages may be large: the next step goes on behind this one.
+                next = message.publish(now).topic.map(TopicName::to_buf);
+                break;
+            }
         }
-        self.pump(target.session);
+        let Some(session) = self.session_mut(session_id) else { return false };
+        if next.is_some() {
+            replay.after = next;
+            session.replays.insert(filter, replay);
+        }
+        let is_more = !session.replays.is_empty();
+        self.pump(session_id);
         is_more
     }
 }

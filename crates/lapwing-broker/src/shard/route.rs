@@ -11,10 +11,12 @@ use slab::Slab;
 use super::SessionId;
 use crate::message::Identifiers;
 
-/// Topics whose routes are remembered.
+/// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
+/// subscription identifiers counts as several.
 const CACHE_MAXIMUM: usize = 4096;
-/// Bytes that they may take, beside the one that was added last.
-const CACHE_BYTES_MAXIMUM: usize = 16 * 1024 * 1024;
+const CACHE_TARGETS_MAXIMUM: usize = 256 * 1024;
+/// Longer names are not remembered.
+const CACHE_NAME_MAXIMUM: usize = 1024;
 
 /// The subscriptions of all sessions.
 #[derive(Debug, Default)]
@@ -27,8 +29,8 @@ pub(super) struct Routes {
     group_by_filter: HashMap<Box<str>, usize>,
     /// Routes of topics published to lately; thrown away when a subscription changes.
     cache: HashMap<Box<str>, Rc<Route>>,
+    cache_targets: usize,
     cache_generation: (u64, u64),
-    cache_bytes: usize,
 }
 
 /// A subscription as the broker keeps it.
@@ -120,19 +122,28 @@ impl Routes {
     /// Where messages published to `name` go.
     pub(super) fn route(&mut self, name: TopicName<'_>) -> Rc<Route> {
         let generation = (self.own.generation(), self.shared.generation());
-        let is_full = self.cache.len() >= CACHE_MAXIMUM || self.cache_bytes > CACHE_BYTES_MAXIMUM;
-        if self.cache_generation != generation || is_full {
-            self.cache.clear();
+        if self.cache_generation != generation {
+            self.forget_routes();
             self.cache_generation = generation;
-            self.cache_bytes = 0;
         }
         if let Some(route) = self.cache.get(name.as_str()) {
             return Rc::clone(route);
         }
         let route = Rc::new(self.resolve(name));
-        self.cache_bytes += name.as_str().len() + route.size();
-        self.cache.insert(name.as_str().into(), Rc::clone(&route));
+        if name.as_str().len() <= CACHE_NAME_MAXIMUM {
+            let targets = self.cache_targets + route.weight();
+            if self.cache.len() >= CACHE_MAXIMUM || targets > CACHE_TARGETS_MAXIMUM {
+                self.forget_routes();
+            }
+            self.cache_targets += route.weight();
+            self.cache.insert(name.as_str().into(), Rc::clone(&route));
+        }
         route
+    }
+
+    fn forget_routes(&mut self) {
+        self.cache.clear();
+        self.cache_targets = 0;
     }
 
     fn resolve(&self, name: TopicName<'_>) -> Route {
@@ -146,24 +157,27 @@ impl Routes {
         route
     }
 
-    /// The members of a group, beginning with the one whose turn it is.
-    pub(super) fn members(&mut self, group: usize) -> impl Iterator<Item = &Target> {
-        let Group { members, next, .. } = &mut self.groups[group];
-        let at = *next % members.len().max(1);
+    /// The member of a group whose turn it is among those that are connected, or among all if none is.
+    pub(super) fn choose(
+        &mut self,
+        group: usize,
+        is_connected: impl Fn(SessionId) -> bool,
+    ) -> Option<&Target> {
+        let Group { members, next, .. } = self.groups.get_mut(group)?;
+        let (first, count) = (*next, members.len());
+        let mut in_turn = (0..count).map(|offset| (first + offset) % count);
+        let connected = in_turn.clone().find(|&at| is_connected(members[at].session));
+        let at = connected.or_else(|| in_turn.next())?;
         *next = at + 1;
-        members[at..].iter().chain(&members[..at])
+        members.get(at)
     }
 }
 
 impl Route {
-    /// Bytes that keeping it takes.
-    fn size(&self) -> usize {
-        let identifiers =
-            self.targets.iter().flat_map(|target| &target.identifiers).map(|identifiers| identifiers.len());
-        size_of::<Self>()
-            + size_of_val(&self.targets[..])
-            + size_of_val(&self.groups[..])
-            + identifiers.sum::<usize>() * size_of::<SubscriptionIdentifier>()
+    /// How much of what may be remembered it takes.
+    fn weight(&self) -> usize {
+        let of_target = |target: &Target| 1 + target.identifiers.as_ref().map_or(0, |some| some.len() / 8);
+        self.groups.len() + self.targets.iter().map(of_target).sum::<usize>()
     }
 }
 

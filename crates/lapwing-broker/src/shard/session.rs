@@ -1,12 +1,14 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashSet;
 use lapwing_proto::session::{Instant, ServerSession};
 use lapwing_proto::topic::TopicFilterBuf;
 
+use super::retained::Replay;
 use super::{ConnectionId, SessionId};
 use crate::hook::Client;
+use crate::limit::Limits;
 use crate::message::{Delivery, Message};
 
 /// What outlives a connection.
@@ -14,20 +16,40 @@ use crate::message::{Delivery, Message};
 pub(super) struct Session {
     pub(super) id: SessionId,
     /// Under which the shard finds it.
-    pub(super) key: Arc<str>,
+    pub(super) key: SessionKey,
     pub(super) connection: Option<ConnectionId>,
     pub(super) flows: ServerSession<Delivery>,
     /// QoS 1 and 2 messages that wait for the client, or for room in its receive maximum.
     pub(super) queue: VecDeque<Delivery>,
     pub(super) queue_bytes: usize,
+    /// Messages that found the queue full since this was last logged.
+    pub(super) overflow: u64,
     pub(super) filters: HashSet<TopicFilterBuf>,
     /// About how many bytes they and their places in the tree take.
     pub(super) filter_bytes: usize,
+    /// Retained messages that are still to be sent for new subscriptions.
+    pub(super) replays: BTreeMap<TopicFilterBuf, Replay>,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
     pub(super) expiry_interval_s: u32,
     /// When it ends, while it has no connection.
     pub(super) expires: Option<Instant>,
     pub(super) will: Option<Box<Will>>,
+}
+
+/// Under which a session is found. A client identifier, which anybody may choose, is never taken for a key that
+/// the authenticator gave.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum SessionKey {
+    ClientId(Arc<str>),
+    Identity(Arc<str>),
+}
+
+impl SessionKey {
+    /// For people.
+    pub(super) fn text(&self) -> &str {
+        let (Self::ClientId(key) | Self::Identity(key)) = self;
+        key
+    }
 }
 
 /// A Will Message with what is needed to publish it.
@@ -43,7 +65,7 @@ pub(super) struct Will {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, key: Arc<str>) -> Self {
+    pub(super) fn new(id: SessionId, key: SessionKey) -> Self {
         Self {
             id,
             key,
@@ -51,8 +73,10 @@ impl Session {
             flows: ServerSession::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
+            overflow: 0,
             filters: HashSet::new(),
             filter_bytes: 0,
+            replays: BTreeMap::new(),
             expiry_interval_s: 0,
             expires: None,
             will: None,
@@ -63,6 +87,11 @@ impl Session {
     pub(super) fn enqueue(&mut self, delivery: Delivery) {
         self.queue_bytes += delivery.message.size();
         self.queue.push_back(delivery);
+    }
+
+    /// Whether nothing may be put into the queue.
+    pub(super) fn is_queue_full(&self, limits: &Limits) -> bool {
+        self.queue.len() >= limits.queue_messages_maximum || self.queue_bytes >= limits.queue_bytes_maximum
     }
 
     /// Takes the delivery at the front of the queue.

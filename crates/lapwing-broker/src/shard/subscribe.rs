@@ -1,37 +1,43 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use lapwing_proto::packet::{
-    Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionIdentifier,
-    Unsubscribe,
+    Packet, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription,
+    SubscriptionIdentifier, Unsubscribe,
 };
-use lapwing_proto::topic::TopicFilter;
+use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use super::retained::Replay;
 use super::route::{Subscribed, Target};
 use super::{ConnectionId, SessionId, Shard};
-use crate::Limits;
 use crate::excerpt::excerpt;
+use crate::limit::Limits;
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
-        let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
+        let Some((session, version)) = self.open_mut(id).map(|open| (open.session, open.link.version)) else {
+            return;
+        };
         if self.has_too_many(id, subscribe.subscriptions.iter()) {
             return;
         }
         let identifier = subscribe.properties.subscription_identifier;
         let mut reason_codes = Vec::new();
+        let mut replays = Vec::new();
         for subscription in subscribe.subscriptions.iter() {
             reason_codes.push(match self.subscribe(id, session, &subscription, identifier) {
+                // 3.1 has no answer that says no.
+                Err(_) if version == ProtocolVersion::V31 => granted(subscription.options.qos),
                 Err(reason_code) => reason_code,
                 Ok(replay) => {
-                    if let Some(replay) = replay {
-                        self.replay(id, replay);
-                    }
+                    replays.extend(replay);
                     granted(subscription.options.qos)
                 }
             });
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
+        for (filter, replay) in replays {
+            self.replay(id, filter, replay);
+        }
         self.continue_replays();
     }
 
@@ -54,7 +60,7 @@ impl Shard {
         session_id: SessionId,
         subscription: &Subscription<'_>,
         identifier: Option<SubscriptionIdentifier>,
-    ) -> Result<Option<Replay>, ReasonCode> {
+    ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
         let Subscription { filter, options } = *subscription;
         if !self.is_allowed_depth(filter.pattern()) {
             return Err(ReasonCode::TopicFilterInvalid);
@@ -93,7 +99,7 @@ impl Shard {
         // A shared subscription gets no retained messages upon subscribing.
         let is_wanted = is_wanted && filter.share_name().is_none();
         let target = Target::new(session_id, &subscribed);
-        Ok(is_wanted.then(|| Replay { target, filter: filter.to_buf(), after: None }))
+        Ok(is_wanted.then(|| (filter.to_buf(), Replay { target, after: None })))
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
@@ -102,24 +108,17 @@ impl Shard {
             return;
         }
         let reason_codes: Vec<_> =
-            unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(session, filter)).collect();
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
-    fn unsubscribe(
-        &mut self,
-        id: ConnectionId,
-        session_id: SessionId,
-        filter: TopicFilter<'_>,
-    ) -> ReasonCode {
+    fn unsubscribe(&mut self, session_id: SessionId, filter: TopicFilter<'_>) -> ReasonCode {
         let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
-        let kept = filter.to_buf();
-        if session.filters.remove(&kept) {
+        let owned = filter.to_buf();
+        if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
         }
-        if let Some(connection) = self.connection_mut(id) {
-            connection.replays.remove(&kept);
-        }
+        session.replays.remove(&owned);
         if self.routes.unsubscribe(session_id, filter) {
             ReasonCode::Success
         } else {

@@ -21,7 +21,7 @@ impl Shard {
         }
         let due = now + Duration::from_secs(delay_s.into());
         will.due = Some(due);
-        self.timers.set(due, Timer::Will(id));
+        self.set_timer(due, Timer::Will(id));
     }
 
     /// A will's timer has fired.
@@ -43,12 +43,13 @@ impl Shard {
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
         if !self.may_publish(&client, name, publish.qos, retain) {
+            self.stat.messages_dropped.not_authorized += 1;
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let (client_id, topic) = (&*excerpt(&client.client_id), &*excerpt(name.as_str()));
                 tracing::warn!(client_id, topic, suppressed, "not authorized to publish the will");
             }
             return;
         }
-        self.publish(&publish, Some(id));
+        self.publish(&publish, Some(id), false);
     }
 }

@@ -1,0 +1,148 @@
+//! What a shard counts.
+
+use lapwing_proto::packet::{QoS, ReasonCode};
+
+const CODES: usize = ReasonCode::ALL.len();
+
+/// What has happened since the broker started, and how much there is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stat {
+    /// Bytes read from connections.
+    pub bytes_received: u64,
+    /// Bytes written to connections.
+    pub bytes_sent: u64,
+    /// Messages from clients.
+    pub messages_received: PerQoS,
+    /// QoS 2 messages from clients that had been received before, and were only acknowledged again.
+    pub duplicates_received: u64,
+    /// Messages put into the outboxes of connections: one for each receiver.
+    pub messages_sent: PerQoS,
+    /// QoS 1 and 2 messages that were sent again when a session was resumed; not among `messages_sent`.
+    pub messages_resent: u64,
+    /// Messages that did not reach a client, or nobody at all.
+    pub messages_dropped: Dropped,
+    /// Network connections that were accepted.
+    pub connections_accepted: u64,
+    /// Clients whose CONNECT was answered with success.
+    pub clients_connected: u64,
+    /// Those of them that went on with an earlier session.
+    pub sessions_resumed: u64,
+    /// Clients whose CONNECT was refused, by the Reason Code of the answer.
+    pub clients_refused: PerReasonCode,
+    /// Connections that ended with a DISCONNECT from the client.
+    pub disconnected_by_client: u64,
+    /// Connections that ended without a word.
+    pub connections_lost: u64,
+    /// Connections that the broker ended, by the Reason Code that it gave or, before 5.0, would have given. A
+    /// refused CONNECT is not among them.
+    pub disconnected_by_broker: PerReasonCode,
+    /// Sessions that have ended.
+    pub sessions_ended: u64,
+    /// Connections at the moment, with those that have not sent a CONNECT yet.
+    pub connections: u64,
+    /// Sessions at the moment, connected or not.
+    pub sessions: u64,
+    /// Retained messages at the moment.
+    pub retained_messages: u64,
+    /// Bytes that retained messages take at the moment.
+    pub retained_bytes: u64,
+}
+
+/// Messages that were dropped, by the reason. Where a message has several receivers, each counts, except under
+/// `not_authorized`, `not_retained` and `no_subscriber`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// At QoS 0: too many bytes were waiting to be written to the connection.
+    pub outbox_full: u64,
+    /// At QoS 0: the session had no connection.
+    pub not_connected: u64,
+    /// At QoS 1 and 2: too many messages were waiting in the session's queue.
+    pub queue_full: u64,
+    /// Its expiry interval had passed while it was waiting in a queue.
+    pub expired: u64,
+    /// Larger than the client takes.
+    pub too_large: u64,
+    /// At QoS 1 and 2: the session ended before the client had it.
+    pub session_ended: u64,
+    /// Its publisher, or who it was the will of, was not allowed to publish it.
+    pub not_authorized: u64,
+    /// It was to be retained, but there was no room for it.
+    pub not_retained: u64,
+    /// Nobody had subscribed to it.
+    pub no_subscriber: u64,
+}
+
+/// A count for each QoS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerQoS([u64; 3]);
+
+impl PerQoS {
+    /// The count for `qos`.
+    pub fn get(&self, qos: QoS) -> u64 {
+        self.0[usize::from(qos.bits())]
+    }
+
+    /// The sum of all three.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn count(&mut self, qos: QoS) {
+        self.0[usize::from(qos.bits())] += 1;
+    }
+}
+
+/// A count for each Reason Code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerReasonCode([u64; CODES]);
+
+impl Default for PerReasonCode {
+    fn default() -> Self {
+        Self([0; CODES])
+    }
+}
+
+impl PerReasonCode {
+    /// The count for `reason_code`.
+    pub fn get(&self, reason_code: ReasonCode) -> u64 {
+        self.iter().find(|&(code, _)| code == reason_code).map_or(0, |(_, count)| count)
+    }
+
+    /// The sum of all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Every Reason Code with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (ReasonCode, u64)> + '_ {
+        ReasonCode::ALL.iter().copied().zip(self.0.iter().copied())
+    }
+
+    pub(super) fn count(&mut self, reason_code: ReasonCode) {
+        if let Ok(at) = ReasonCode::ALL.binary_search(&reason_code) {
+            self.0[at] += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_kept_apart() {
+        let (mut by_qos, mut by_code) = (PerQoS::default(), PerReasonCode::default());
+        by_qos.count(QoS::ExactlyOnce);
+        by_qos.count(QoS::AtMostOnce);
+        by_qos.count(QoS::ExactlyOnce);
+        let counts = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| by_qos.get(qos));
+        assert_eq!((counts, by_qos.total()), ([1, 0, 2], 3));
+        for &code in ReasonCode::ALL {
+            by_code.count(code);
+            by_code.count(code);
+        }
+        assert!(by_code.iter().all(|(_, count)| count == 2));
+        assert_eq!(by_code.total(), 2 * CODES as u64);
+        assert_eq!(by_code.get(ReasonCode::NotAuthorized), 2);
+    }
+}

@@ -1,0 +1,43 @@
+//! The shard, stepped without sockets and with a clock that the tests set.
+//!
+//! A [`Broker`](broker::Broker) holds a shard, a [`Client`](client::Client) one end of a connection to it: it sends
+//! packets and says which ones must come. Whatever the shard has to do at the time of a call is done when the
+//! call returns.
+//!
+//! The lines `// [MQTT-…]` above a test name the normative statements that it shows, in the numbering of 5.0; where
+//! they begin with `3.1.1`, in that of 3.1.1.
+
+mod alias;
+mod authentication;
+mod authorization;
+mod broker;
+mod client;
+mod connect;
+mod disconnect;
+mod expiry;
+mod flow_control;
+mod keep_alive;
+mod limit;
+mod malformed;
+mod message;
+mod model;
+mod order;
+mod publish;
+mod qos;
+mod resend;
+mod retained;
+mod session;
+mod shared;
+mod shutdown;
+mod stat;
+mod subscribe;
+mod takeover;
+mod will;
+
+use lapwing_proto::packet::ProtocolVersion;
+
+const V31: ProtocolVersion = ProtocolVersion::V31;
+const V311: ProtocolVersion = ProtocolVersion::V311;
+const V5: ProtocolVersion = ProtocolVersion::V5;
+
+const VERSIONS: [ProtocolVersion; 3] = [V31, V311, V5];
