@@ -3,13 +3,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use lapwing_net::{Address, ListenError, Listener};
+use lapwing_proto::packet::{EncodeError, PacketId, ProtocolVersion, Publish};
 use mio::Poll;
 
 use crate::event_loop::{self, EventLoop};
-use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer};
+use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mailbox::{Mail, MailboxSender, mailbox};
-use crate::shard::{Shard, Shared, Stat};
+use crate::message::Message;
+use crate::rule::Rules;
+use crate::shard::{SessionKey, Shard, Shared, Stat};
 
 /// How a broker is to run.
 pub struct Config {
@@ -17,10 +20,10 @@ pub struct Config {
     pub listeners: Vec<Address>,
     /// What it allows peers to make grow.
     pub limits: Limits,
-    /// Who is let in.
-    pub authenticator: Arc<dyn Authenticator>,
-    /// What clients may do.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// What it does with topics and subscriptions beyond the protocol.
+    pub rules: Rules,
+    /// What the program around it decides.
+    pub hooks: Hooks,
 }
 
 impl Default for Config {
@@ -29,8 +32,8 @@ impl Default for Config {
         Self {
             listeners: vec![Address::new("127.0.0.1", lapwing_net::DEFAULT_PORT)],
             limits: Limits::default(),
-            authenticator: Arc::new(Anonymous::default()),
-            authorizer: Arc::new(AllowAll),
+            rules: Rules::default(),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -44,6 +47,9 @@ pub enum StartError {
     /// A limit has a value that it cannot have.
     #[error("{0}")]
     Limit(String),
+    /// A rule is wrong.
+    #[error("{0}")]
+    Rule(String),
     /// The system refused a thread or what an event loop needs.
     #[error("cannot start the event loop: {0}")]
     System(#[from] io::Error),
@@ -69,8 +75,8 @@ impl Broker {
         let listening = listeners.iter().map(|listener| listener.local().clone()).collect();
         let poll = Poll::new()?;
         let (sender, mailbox) = mailbox(Some(event_loop::waker(&poll)?));
-        let Config { limits, authenticator, authorizer, .. } = config;
-        let shared = Arc::new(Shared { limits, authenticator, authorizer });
+        let rules = config.rules.compile().map_err(StartError::Rule)?;
+        let shared = Arc::new(Shared { limits: config.limits, rules, hooks: config.hooks });
         let shard_mailbox = sender.clone();
         let stat = Arc::new(Mutex::default());
         let shard_stat = Arc::clone(&stat);
@@ -92,6 +98,31 @@ impl Broker {
         *self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Publishes a message of the program's own, as if a client had. Nothing is asked whether it may.
+    ///
+    /// # Errors
+    /// An [`EncodeError`] says what the message lacks or has too much of.
+    pub fn publish(&self, publish: &Publish<'_>) -> Result<(), EncodeError> {
+        let message = keep(publish)?;
+        self.mailbox.send(Mail::Publish(message, publish.retain));
+        Ok(())
+    }
+
+    /// Sends a message to one session, whatever it has subscribed to, at the QoS of `publish`. A session without
+    /// a connection keeps it, at QoS 1 and 2. If there is no such session it is dropped, and counted.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn send(&self, recipient: Recipient<'_>, publish: &Publish<'_>) -> Result<(), EncodeError> {
+        let message = keep(publish)?;
+        let key = match recipient {
+            Recipient::ClientId(id) => SessionKey::ClientId(id.into()),
+            Recipient::SessionKey(key) => SessionKey::Identity(key.into()),
+        };
+        self.mailbox.send(Mail::Send(key, message, publish.qos));
+        Ok(())
+    }
+
     /// Whether it still runs. It stops by itself only where the system fails it.
     pub fn is_running(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
@@ -108,6 +139,23 @@ impl Broker {
         self.mailbox.send(Mail::Shutdown);
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has panicked")))
     }
+}
+
+/// Whose session a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipient<'a> {
+    /// The session of a client identifier.
+    ClientId(&'a str),
+    /// The session with the key that the authenticator gave, see [`Identity`](crate::hook::Identity).
+    SessionKey(&'a str),
+}
+
+/// A message to hand to the shard. Its expiry interval begins when the shard has it.
+fn keep(publish: &Publish<'_>) -> Result<Arc<Message>, EncodeError> {
+    let message = Publish { packet_id: Some(PacketId::FIRST), ..*publish };
+    message.size(ProtocolVersion::V5)?;
+    message.topic.ok_or(EncodeError::NoTopic)?;
+    Ok(Arc::new(Message::unpublished(&message)))
 }
 
 impl Drop for Broker {

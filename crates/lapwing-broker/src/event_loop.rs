@@ -106,6 +106,7 @@ impl EventLoop {
     /// Turns until the shard has shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        self.shard.start_sys(self.clock.now());
         while !self.shard.is_finished() {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {

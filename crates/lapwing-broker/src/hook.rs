@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lapwing_proto::packet::{ProtocolVersion, QoS, ReasonCode};
-use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_proto::packet::{ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions};
+use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName};
 
 use crate::mailbox::{Mail, MailboxSender};
 use crate::shard::ConnectionId;
@@ -19,6 +19,32 @@ pub trait Authenticator: Send + Sync + 'static {
     /// This runs on the thread that serves a share of all clients: work that takes longer than some
     /// microseconds belongs elsewhere.
     fn authenticate(&self, credentials: &Credentials<'_>, later: &Later<'_>) -> Option<Verdict>;
+
+    /// Begins an extended authentication of 5.0 with this method, for a CONNECT or for a connected client that
+    /// authenticates anew. `None`, as by default, if the method is not offered: the client is refused with 0x8C.
+    fn begin_exchange(&self, method: &str, credentials: &Credentials<'_>) -> Option<Box<dyn Exchange>> {
+        let _ = (method, credentials);
+        None
+    }
+}
+
+/// An extended authentication under way: challenges and responses until a verdict.
+pub trait Exchange: Send + 'static {
+    /// Judges what the client sent: the Authentication Data of its CONNECT or AUTH.
+    ///
+    /// It runs where [`Authenticator::authenticate`] does, so it must be quick as well.
+    fn respond(&mut self, data: Option<&[u8]>) -> Step;
+}
+
+/// What follows in an extended authentication.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// The client is sent this data, and is to answer.
+    Challenge(Vec<u8>),
+    /// The client is let in, or stays. It is sent this data in CONNACK or AUTH.
+    Accept(Identity, Option<Vec<u8>>),
+    /// The client is refused, or its connection ended, with this Reason Code and this text.
+    Refuse(ReasonCode, String),
 }
 
 /// What a client presents in its CONNECT.
@@ -66,6 +92,8 @@ pub struct Identity {
     /// Under which the session is kept; the client identifier where it is `None`. Clients that take another
     /// client identifier at each connection keep their session by it.
     pub session_key: Option<String>,
+    /// Subscriptions that the client has without asking for them, from each connection on.
+    pub subscriptions: Vec<(TopicFilterBuf, SubscriptionOptions)>,
 }
 
 /// From which an authenticator that needs time takes its [`Reply`].
@@ -121,6 +149,74 @@ pub trait Authorizer: Send + Sync + 'static {
     fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> bool;
 }
 
+/// Looks at each message of a client that may publish it.
+pub trait PublishFilter: Send + Sync + 'static {
+    /// Says what becomes of the message. Its topic is there, and it is not changed.
+    fn filter(&self, client: &Client, publish: &Publish<'_>) -> Filtered;
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filtered {
+    /// It is passed on.
+    Pass,
+    /// It is acknowledged as if it had been, and goes nowhere.
+    Drop,
+    /// It is refused with this Reason Code, one that a PUBACK may have. Before 5.0 that is as
+    /// [`Drop`](Self::Drop).
+    Refuse(ReasonCode),
+}
+
+/// Is told what happens to clients.
+pub trait Observer: Send + Sync + 'static {
+    /// It has happened. This runs on the thread that serves clients: what takes long belongs elsewhere.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A client was let in.
+    Connected {
+        /// The client.
+        client: &'a Client,
+        /// Whether it goes on with an earlier session.
+        session_present: bool,
+    },
+    /// A CONNECT was refused.
+    Refused {
+        /// The other end of the connection.
+        peer: SocketAddr,
+        /// With what the client was told.
+        reason_code: ReasonCode,
+        /// Why.
+        reason: &'a str,
+    },
+    /// A connection has ended.
+    Disconnected {
+        /// The client.
+        client: &'a Client,
+        /// Of the DISCONNECT, whoever sent it; `None` if the connection was lost.
+        reason_code: Option<ReasonCode>,
+    },
+    /// A client has subscribed, or was subscribed by the broker.
+    Subscribed {
+        /// The client.
+        client: &'a Client,
+        /// The filter.
+        filter: TopicFilter<'a>,
+        /// How its messages are delivered.
+        options: SubscriptionOptions,
+    },
+    /// A client has unsubscribed.
+    Unsubscribed {
+        /// The client.
+        client: &'a Client,
+        /// The filter.
+        filter: TopicFilter<'a>,
+    },
+}
+
 /// A client that was let in.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -130,6 +226,31 @@ pub struct Client {
     pub identity: Identity,
     /// The other end of the connection.
     pub peer: SocketAddr,
+}
+
+/// The decisions that a program takes for its broker.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Who is let in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What clients may do.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// What becomes of each message, beyond permission.
+    pub publish_filter: Option<Arc<dyn PublishFilter>>,
+    /// Who is told what happens.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Hooks {
+    /// Lets clients on this machine in, and allows them everything.
+    fn default() -> Self {
+        Self {
+            authenticator: Arc::new(Anonymous::default()),
+            authorizer: Arc::new(AllowAll),
+            publish_filter: None,
+            observer: None,
+        }
+    }
 }
 
 /// Who is let in without further proof of who they are.
@@ -155,7 +276,7 @@ impl Authenticator for Anonymous {
         };
         let user_name = credentials.user_name.map(str::to_owned);
         Some(if accepted {
-            Verdict::Accept(Identity { user_name, session_key: None })
+            Verdict::Accept(Identity { user_name, ..Identity::default() })
         } else {
             let reason = match self {
                 Self::Loopback => {
@@ -190,15 +311,15 @@ mod tests {
     use super::*;
     use crate::limit::Limits;
     use crate::mailbox::mailbox;
+    use crate::rule::CompiledRules;
     use crate::shard::{Shard, Shared};
 
     #[test]
     fn who_is_let_in_without_proof() {
         let peer = ([203, 0, 113, 7], 50_000).into();
         let (sender, mailbox) = mailbox(None);
-        let limits = Limits::default();
-        let shared =
-            Shared { limits, authenticator: Arc::new(Anonymous::None), authorizer: Arc::new(AllowAll) };
+        let hooks = Hooks { authenticator: Arc::new(Anonymous::None), ..Hooks::default() };
+        let shared = Shared { limits: Limits::default(), rules: CompiledRules::default(), hooks };
         let mut shard = Shard::new(Arc::new(shared), sender.clone());
         let connection = shard.accept(peer, false, Instant::default());
         let is_accepted = |anonymous: Anonymous, is_local| {

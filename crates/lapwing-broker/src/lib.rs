@@ -20,9 +20,11 @@ mod limit;
 mod mailbox;
 mod message;
 mod rate;
+mod rule;
 mod shard;
 
-pub use broker::{Broker, Config, StartError};
+pub use broker::{Broker, Config, Recipient, StartError};
 pub use lapwing_net::{Address, AddressError, ListenError};
 pub use limit::Limits;
+pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};

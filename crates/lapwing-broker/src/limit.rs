@@ -1,3 +1,4 @@
+use lapwing_proto::packet::QoS;
 use serde::{Deserialize, Serialize};
 
 /// Everything that a peer can make grow has a limit here. Where 5.0 has a property for it, clients are told
@@ -46,10 +47,31 @@ pub struct Limits {
     pub queue_messages_maximum: usize,
     /// Bytes of the messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_bytes_maximum: usize,
+    /// Bytes of the QoS 1 and 2 messages in flight to a client, beside the one that was added last. Above it
+    /// further ones wait in the session's queue.
+    pub in_flight_bytes_maximum: usize,
     /// Retained messages. Above it new topics are not retained.
     pub retained_messages_maximum: usize,
     /// Bytes of the retained messages. Above it new topics are not retained.
     pub retained_bytes_maximum: usize,
+    /// Messages that wait to be published, see `$delayed/SECONDS/TOPIC`. Above it new ones are refused.
+    pub delayed_messages_maximum: usize,
+    /// Bytes of these messages. Above it new ones are refused.
+    pub delayed_bytes_maximum: usize,
+    /// Longest delay in seconds; 0 for no delayed messages.
+    pub delay_maximum_s: u32,
+    /// Highest quality of service of messages and subscriptions: 0, 1 or 2 (Maximum QoS).
+    pub qos_maximum: u8,
+    /// Whether messages can be retained (Retain Available).
+    pub retain_available: bool,
+    /// Whether filters may have wildcards (Wildcard Subscription Available).
+    pub wildcard_subscription_available: bool,
+    /// Whether subscriptions may have identifiers (Subscription Identifier Available).
+    pub subscription_identifier_available: bool,
+    /// Whether there are shared subscriptions (Shared Subscription Available).
+    pub shared_subscription_available: bool,
+    /// Seconds between two publications of the `$SYS` topics; 0 for none.
+    pub sys_interval_s: u16,
 }
 
 impl Default for Limits {
@@ -72,8 +94,18 @@ impl Default for Limits {
             outbox_bytes_maximum: 16 * 1024 * 1024,
             queue_messages_maximum: 100_000,
             queue_bytes_maximum: 64 * 1024 * 1024,
+            in_flight_bytes_maximum: 16 * 1024 * 1024,
             retained_messages_maximum: 1_000_000,
             retained_bytes_maximum: 512 * 1024 * 1024,
+            delayed_messages_maximum: 100_000,
+            delayed_bytes_maximum: 64 * 1024 * 1024,
+            delay_maximum_s: 4_294_967,
+            qos_maximum: 2,
+            retain_available: true,
+            wildcard_subscription_available: true,
+            subscription_identifier_available: true,
+            shared_subscription_available: true,
+            sys_interval_s: 10,
         }
     }
 }
@@ -100,6 +132,14 @@ impl Limits {
         if self.packet_size_maximum > LARGEST {
             return Err(format!("limits.packet_size_maximum must be at most {LARGEST}"));
         }
+        if self.qos_maximum > 2 {
+            return Err("limits.qos_maximum must be 0, 1 or 2".to_owned());
+        }
         Ok(())
+    }
+
+    /// Highest quality of service.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.qos_maximum).unwrap_or(QoS::ExactlyOnce)
     }
 }

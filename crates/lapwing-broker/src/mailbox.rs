@@ -2,16 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lapwing_proto::packet::QoS;
 use mio::Waker;
 
 use crate::hook::Verdict;
-use crate::shard::ConnectionId;
+use crate::message::Message;
+use crate::shard::{ConnectionId, SessionKey};
 
 /// What another thread tells a shard.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// A verdict on the client of a connection that waits for it.
     Verdict(ConnectionId, Verdict),
+    /// A message of the program's own for all who subscribed to its topic, and whether it is retained.
+    Publish(Arc<Message>, bool),
+    /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
+    Send(SessionKey, Arc<Message>, QoS),
     /// Stop accepting, tell every client, write what waits, and end.
     Shutdown,
 }

@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{Frame, ProtocolVersion, Publish, QoS, SubscriptionIdentifier};
@@ -76,6 +77,15 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Of the subscriptions that selected it.
     pub(crate) identifiers: Identifiers,
+    /// The shared subscription by which the session got it.
+    pub(crate) group: Option<GroupId>,
+}
+
+/// A shared subscription of a shard. Not used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupId {
+    pub(crate) index: u32,
+    pub(crate) serial: NonZeroU32,
 }
 
 /// The subscription identifiers of a delivery; nearly always none.

@@ -154,11 +154,11 @@ impl Server {
                 return;
             }
             Packet::PubAck(ack) => {
-                self.session.receive_ack(PacketType::PubAck, ack.packet_id).unwrap();
+                self.session.receive_puback(ack.packet_id).unwrap();
                 return;
             }
             Packet::PubComp(ack) => {
-                self.session.receive_ack(PacketType::PubComp, ack.packet_id).unwrap();
+                self.session.receive_pubcomp(ack.packet_id).unwrap();
                 return;
             }
             Packet::PubRec(ack) => match self.session.receive_pubrec(&ack).unwrap().1 {

@@ -420,12 +420,12 @@ fn a_server_session_answers() {
     assert_eq!(session.inbound.unreleased(), 0);
 
     let sent = session.outbound.send(QoS::ExactlyOnce, 5).unwrap();
-    assert!(session.receive_ack(PacketType::PubAck, sent).is_err());
+    assert!(session.receive_puback(sent).is_err());
     let pubrec = Ack::new(sent, ReasonCode::Success);
     assert_eq!(session.receive_pubrec(&pubrec), Ok((Some(5), Some(pubrec))));
     assert_eq!(session.receive_pubrec(&pubrec), Ok((None, Some(pubrec))));
-    assert_eq!(session.receive_ack(PacketType::PubComp, sent), Ok(true));
-    assert_eq!(session.receive_ack(PacketType::PubComp, sent), Ok(false));
+    assert_eq!(session.receive_pubcomp(sent), Ok(true));
+    assert_eq!(session.receive_pubcomp(sent), Ok(false));
     let not_found = Ack::new(sent, ReasonCode::PacketIdentifierNotFound);
     assert_eq!(session.receive_pubrec(&pubrec), Ok((None, Some(not_found))));
     let refused = session.outbound.send(QoS::ExactlyOnce, 6).unwrap();

@@ -4,22 +4,22 @@ use std::num::{NonZero, NonZeroU32};
 use std::sync::Arc;
 
 use lapwing_proto::packet::{
-    ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, ReasonCode,
-    Will as WillPacket,
+    ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, QoS,
+    ReasonCode, Will as WillPacket,
 };
 use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
-use super::connection::{Open, Pending, Phase};
+use super::connection::{Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
 use super::session::{Session, SessionKey, Will};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
-use crate::hook::{Client, Credentials, Identity, Later, Verdict};
+use crate::hook::{Client, Credentials, Event, Identity, Later, Verdict};
 use crate::message::Message;
 
 /// Who asks to be let in, as far as a refusal has to do with it.
 #[derive(Clone, Copy)]
-struct Applicant<'a> {
+pub(super) struct Applicant<'a> {
     version: ProtocolVersion,
     maximum_packet_size: Option<NonZeroU32>,
     client_id: &'a str,
@@ -27,7 +27,7 @@ struct Applicant<'a> {
 }
 
 impl<'a> Applicant<'a> {
-    fn new(connect: &Connect<'a>) -> Self {
+    pub(super) fn new(connect: &Connect<'a>) -> Self {
         Self {
             version: connect.version,
             maximum_packet_size: connect.properties.maximum_packet_size,
@@ -67,28 +67,56 @@ impl Shard {
                 return self.refuse(id, applicant, ReasonCode::ClientIdentifierNotValid, fault);
             }
         };
-        if connect.properties.authentication_method.is_some() {
-            // [MQTT-4.12.0-1]
-            let fault = "the authentication method is not offered";
-            return self.refuse(id, applicant, ReasonCode::BadAuthenticationMethod, fault);
+        if let Some((reason_code, fault)) = connect.will.and_then(|will| self.will_fault(&will)) {
+            return self.refuse(id, applicant, reason_code, fault);
         }
-        if connect.will.is_some_and(|will| !self.is_allowed_depth(will.topic.as_str())) {
-            let fault = "the will's topic name has too many levels";
-            return self.refuse(id, applicant, ReasonCode::TopicNameInvalid, fault);
+        let Some(credentials) = self.credentials(id, &connect, &client_id) else { return };
+        if let Some(method) = connect.properties.authentication_method {
+            let exchange = self.shared.hooks.authenticator.begin_exchange(method, &credentials);
+            return self.begin_exchange(id, &connect, client_id, exchange);
         }
-        let Some(connection) = self.connection(id) else { return };
-        let credentials = Credentials {
+        let later = Later::new(&self.mailbox, id);
+        match self.shared.hooks.authenticator.authenticate(&credentials, &later) {
+            Some(verdict) => self.finish_connect(id, &connect, &client_id, verdict, None),
+            None => {
+                let pending = Pending::new(&connect, client_id);
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.phase = Phase::Authenticating(Box::new(pending));
+                }
+            }
+        }
+    }
+
+    /// Why a will cannot be kept, if it cannot `[MQTT-3.2.2-12]`, `[MQTT-3.2.2-13]`.
+    fn will_fault(&self, will: &WillPacket<'_>) -> Option<(ReasonCode, &'static str)> {
+        let limits = &self.shared.limits;
+        if will.qos > limits.qos() {
+            return Some((ReasonCode::QoSNotSupported, "the will has a QoS above the maximum"));
+        }
+        if will.retain && !limits.retain_available {
+            return Some((ReasonCode::RetainNotSupported, "the will is to be retained"));
+        }
+        if !self.is_allowed_depth(will.topic.as_str()) {
+            return Some((ReasonCode::TopicNameInvalid, "the will's topic name has too many levels"));
+        }
+        None
+    }
+
+    pub(super) fn credentials<'a>(
+        &self,
+        id: ConnectionId,
+        connect: &Connect<'a>,
+        client_id: &'a str,
+    ) -> Option<Credentials<'a>> {
+        let connection = self.connection(id)?;
+        Some(Credentials {
             peer: connection.peer,
             is_local: connection.is_local,
             version: connect.version,
-            client_id: &client_id,
+            client_id,
             user_name: connect.user_name,
             password: connect.password,
-        };
-        match self.shared.authenticator.authenticate(&credentials, &Later::new(&self.mailbox, id)) {
-            Some(verdict) => self.finish_connect(id, &connect, &client_id, verdict),
-            None => self.await_verdict(id, &connect, client_id),
-        }
+        })
     }
 
     /// The client's identifier, or one made for a client that may come without `[MQTT-3.1.3-6]`,
@@ -110,33 +138,27 @@ impl Shard {
         }
     }
 
-    fn await_verdict(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: String) {
-        let mut bytes = Vec::new();
-        // What was decoded can be encoded again.
-        let is_kept = connect.encode(&mut bytes).is_ok();
-        debug_assert!(is_kept);
-        if let Some(connection) = self.connection_mut(id) {
-            connection.phase = Phase::Authenticating(Box::new(Pending { connect: bytes, client_id }));
-        }
-    }
-
     /// A verdict has come that was waited for.
     pub(super) fn finish_authentication(&mut self, id: ConnectionId, verdict: Verdict) {
         let now = self.now;
         let Some(connection) = self.connection_mut(id) else { return };
         let Phase::Authenticating(pending) = &mut connection.phase else { return };
-        let Pending { connect, client_id } = std::mem::take(&mut **pending);
+        let pending = std::mem::take(&mut **pending);
         connection.heard = now;
-        let mut input = &connect[..];
-        if let Ok(Some(frame)) = Frame::split(&mut input, u32::MAX) {
-            match Connect::decode(frame) {
-                Ok(connect) => self.finish_connect(id, &connect, &client_id, verdict),
-                Err(error) => self.malformed(id, error),
-            }
+        if let Some(connect) = pending.connect() {
+            self.finish_connect(id, &connect, &pending.client_id, verdict, None);
         }
     }
 
-    fn finish_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: &str, verdict: Verdict) {
+    /// The client is let in, or refused. `authentication_data` is the last of an extended authentication.
+    pub(super) fn finish_connect(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        verdict: Verdict,
+        authentication_data: Option<&[u8]>,
+    ) {
         let applicant = Applicant::new(connect);
         let identity = match verdict {
             Verdict::Accept(identity) => identity,
@@ -148,6 +170,7 @@ impl Shard {
         };
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
+        connack.properties.authentication_data = authentication_data;
         let size = Packet::ConnAck(connack).size(connect.version).unwrap_or(usize::MAX);
         if size as u64 > u64::from(link.peer.maximum_packet_size) {
             // [MQTT-3.1.2-24]: there is nothing that could be sent instead.
@@ -171,6 +194,7 @@ impl Shard {
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.flows.begin(&link);
         self.stat.clients_connected += 1;
+        self.stat.clients += 1;
         self.stat.sessions_resumed += u64::from(session_present);
         if let Some(suppressed) = self.arrivals.allow(self.now) {
             let (client_id, version) = (&*excerpt(&client.client_id), link.version);
@@ -181,13 +205,19 @@ impl Shard {
         let deadline = link.keep_alive.server_deadline(self.now);
         let Some(connection) = self.connection_mut(id) else { return };
         let timer = connection.timer;
-        connection.phase = Phase::Open(Box::new(Open { session: session_id, link, client }));
+        let method = connect.properties.authentication_method;
+        let reauthentication =
+            method.map(|method| Reauthentication { method: method.into(), exchange: None });
+        connection.phase =
+            Phase::Open(Box::new(Open { session: session_id, link, client, reauthentication }));
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }
         connack.session_present = session_present;
         self.send(id, &Packet::ConnAck(connack));
+        self.observe(id, |client| Event::Connected { client, session_present });
         self.pump(session_id);
+        self.give_subscriptions(id);
     }
 
     /// The session that the client goes on with, or a new one, and whether it is an earlier one. Another
@@ -277,7 +307,7 @@ impl Shard {
     }
 
     /// The CONNACK that lets a client in, but for Session Present.
-    fn connack<'a>(&self, connect: &Connect<'_>, link: &Link, client_id: &'a str) -> ConnAck<'a> {
+    fn connack<'a>(&self, connect: &Connect<'a>, link: &Link, client_id: &'a str) -> ConnAck<'a> {
         let mut connack = ConnAck::new(false, ReasonCode::Success);
         let properties = &mut connack.properties;
         let limits = &self.shared.limits;
@@ -288,6 +318,13 @@ impl Shard {
         properties.maximum_packet_size = NonZero::new(link.own.maximum_packet_size);
         properties.topic_alias_maximum =
             (link.own.topic_alias_maximum > 0).then_some(link.own.topic_alias_maximum);
+        properties.maximum_qos = (limits.qos() < QoS::ExactlyOnce).then_some(limits.qos());
+        let absent = |is_available: bool| (!is_available).then_some(false);
+        properties.retain_available = absent(limits.retain_available);
+        properties.wildcard_subscription_available = absent(limits.wildcard_subscription_available);
+        properties.subscription_identifier_available = absent(limits.subscription_identifier_available);
+        properties.shared_subscription_available = absent(limits.shared_subscription_available);
+        properties.authentication_method = connect.properties.authentication_method; // [MQTT-4.12.0-5]
         properties.assigned_client_identifier = connect.client_id.is_empty().then_some(client_id);
         let keep_alive = link.keep_alive.seconds();
         properties.server_keep_alive = (keep_alive != connect.keep_alive).then_some(keep_alive);
@@ -296,7 +333,13 @@ impl Shard {
 
     /// Answers a CONNECT with a CONNACK that refuses it, no larger than `maximum`, and ends the connection
     /// `[MQTT-3.1.4-2]`.
-    fn refuse(&mut self, id: ConnectionId, applicant: Applicant<'_>, reason_code: ReasonCode, fault: &str) {
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnectionId,
+        applicant: Applicant<'_>,
+        reason_code: ReasonCode,
+        fault: &str,
+    ) {
         let Applicant { version, maximum_packet_size: maximum, client_id, user_name } = applicant;
         let mut connack = ConnAck::new(false, reason_code);
         connack.properties.reason_string = Some(fault);
@@ -312,6 +355,9 @@ impl Shard {
             let _ = connack.encode(version, connection.outbox.bytes());
         }
         self.stat.clients_refused.count(reason_code);
+        if let (Some(observer), Some(connection)) = (&self.shared.hooks.observer, self.connection(id)) {
+            observer.observe(&Event::Refused { peer: connection.peer, reason_code, reason: fault });
+        }
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = &*excerpt(client_id);
@@ -319,7 +365,7 @@ impl Shard {
             let user_name = user_name.as_deref();
             tracing::warn!(%peer, client_id, user_name, %reason_code, suppressed, "client refused: {fault}");
         }
-        self.end(id, End::Lost);
+        self.end(id, End::Lost, Some(reason_code));
     }
 }
 

@@ -1,11 +1,12 @@
+use std::fmt;
 use std::net::SocketAddr;
 
-use lapwing_proto::packet::ProtocolVersion;
+use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
 use lapwing_proto::session::{Instant, Link};
 
 use super::outbox::Outbox;
 use super::{ConnectionId, SessionId};
-use crate::hook::Client;
+use crate::hook::{Client, Exchange};
 
 /// A network connection, from its acceptance to the last byte written to it.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) enum Phase {
     AwaitingConnect,
     /// The CONNECT waits for a verdict.
     Authenticating(Box<Pending>),
+    /// An extended authentication is under way.
+    Exchanging(Box<Exchanging>),
     /// The client is connected.
     Open(Box<Open>),
     /// What is in the outbox is the last.
@@ -50,12 +53,58 @@ pub(super) struct Pending {
     pub(super) client_id: String,
 }
 
+impl Pending {
+    pub(super) fn new(connect: &Connect<'_>, client_id: String) -> Self {
+        let mut bytes = Vec::new();
+        // What was decoded can be encoded again.
+        let is_kept = connect.encode(&mut bytes).is_ok();
+        debug_assert!(is_kept);
+        Self { connect: bytes, client_id }
+    }
+
+    pub(super) fn connect(&self) -> Option<Connect<'_>> {
+        let mut input = &self.connect[..];
+        let frame = Frame::split(&mut input, MAXIMUM_PACKET_SIZE).ok().flatten()?;
+        Connect::decode(frame).ok()
+    }
+}
+
+/// An extended authentication that waits for the client's answer.
+pub(super) struct Exchanging {
+    pub(super) pending: Pending,
+    pub(super) exchange: Box<dyn Exchange>,
+    /// Answers that the client may still give.
+    pub(super) steps_left: u8,
+}
+
+impl fmt::Debug for Exchanging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanging").field("client_id", &self.pending.client_id).finish_non_exhaustive()
+    }
+}
+
+/// How a connected client authenticates anew.
+pub(super) struct Reauthentication {
+    /// The method that the client named in CONNECT: the only one that it may use `[MQTT-4.12.1-1]`.
+    pub(super) method: Box<str>,
+    /// Waits for the client's answer.
+    pub(super) exchange: Option<Box<dyn Exchange>>,
+}
+
+impl fmt::Debug for Reauthentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reauthentication").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
 /// What a connection has once its client is connected.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) session: SessionId,
     pub(super) link: Link,
     pub(super) client: Client,
+    /// Present where the client authenticated with a method.
+    pub(super) reauthentication: Option<Reauthentication>,
 }
 
 impl Connection {

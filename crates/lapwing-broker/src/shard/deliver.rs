@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::SubscriptionIdentifier;
 use lapwing_proto::packet::{Ack, EncodeError, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
-use super::route::Target;
+use super::route::{OwnMessages, Subscribed, Target};
 use super::stat::Stat;
-use super::{ConnectionId, SessionId, Shard};
+use super::{ConnectionId, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
-use crate::message::{Delivery, Message};
+use crate::message::{Delivery, GroupId, Message};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
 #[derive(Debug, Default)]
@@ -73,6 +73,7 @@ impl Distribution<'_> {
             qos,
             retain: self.publish.retain && target.retain_as_published,
             identifiers: target.identifiers.clone(),
+            group: target.group,
         }
     }
 }
@@ -86,9 +87,11 @@ impl Shard {
         self.variants.reset();
         let mut count = 0;
         for target in &route.targets {
-            if target.no_local && origin == Some(target.session) {
-                continue;
-            }
+            let target = match &target.own {
+                OwnMessages::Not if origin == Some(target.session) => continue,
+                OwnMessages::Other(own) if origin == Some(target.session) => own,
+                _ => target,
+            };
             self.deliver(target, &mut distribution);
             count += 1;
         }
@@ -103,7 +106,7 @@ impl Shard {
 
     /// The member of a shared subscription that gets the next message: the next one that is connected, or
     /// if none is, the next one, whose session keeps it.
-    fn choose_member(&mut self, group: usize) -> Option<Target> {
+    pub(super) fn choose_member(&mut self, group: GroupId) -> Option<Target> {
         let sessions = &self.sessions;
         let is_connected = |id: SessionId| {
             sessions.get(id.index as usize).is_some_and(|session| session.connection.is_some())
@@ -124,7 +127,8 @@ impl Shard {
             }
             return self.enqueue(target.session, distribution.delivery(target, qos));
         };
-        let is_full = connection.outbox.len() > limits.outbox_bytes_maximum;
+        let before = connection.outbox.len();
+        let is_full = before > limits.outbox_bytes_maximum;
         if qos == QoS::AtMostOnce {
             if is_full {
                 dropped.outbox_full += 1;
@@ -134,6 +138,7 @@ impl Shard {
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
+                self.appended += connection.outbox.len() - before;
                 mark_dirty(&mut self.dirty, connection);
             } else {
                 dropped.too_large += 1;
@@ -145,15 +150,16 @@ impl Shard {
             return self.enqueue(target.session, delivery);
         }
         let retain = delivery.retain;
-        match session.flows.outbound.send(qos, delivery) {
+        match session.send(delivery, limits) {
             Ok(packet_id) => {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
+                    self.appended += connection.outbox.len() - before;
                     mark_dirty(&mut self.dirty, connection);
                 } else {
                     dropped.too_large += 1;
-                    session.flows.outbound.give_up(packet_id);
+                    session.give_up(packet_id);
                 }
             }
             Err(delivery) => self.enqueue(target.session, delivery),
@@ -162,7 +168,7 @@ impl Shard {
 
     /// Puts a delivery into a session's queue. If that is full even without what has expired at its front, the
     /// delivery is dropped.
-    fn enqueue(&mut self, id: SessionId, delivery: Delivery) {
+    pub(super) fn enqueue(&mut self, id: SessionId, delivery: Delivery) {
         let Some(session) = self.sessions.get_mut(id.index as usize) else { return };
         let limits = &self.shared.limits;
         let dropped = &mut self.stat.messages_dropped;
@@ -207,10 +213,11 @@ impl Shard {
                 stat.messages_resent += 1;
             } else {
                 stat.messages_dropped.too_large += 1;
-                session.flows.outbound.give_up(packet_id);
+                session.give_up(packet_id);
             }
         }
-        while connection.outbox.len() <= maximum && session.flows.outbound.is_open() {
+        let limits = &self.shared.limits;
+        while connection.outbox.len() <= maximum && session.may_send(limits) {
             let Some(delivery) = session.dequeue() else { break };
             if delivery.message.is_expired(self.now) {
                 stat.messages_dropped.expired += 1;
@@ -218,14 +225,14 @@ impl Shard {
             }
             let (message, qos, retain) = (Arc::clone(&delivery.message), delivery.qos, delivery.retain);
             let identifiers = delivery.identifiers.clone();
-            let Ok(packet_id) = session.flows.outbound.send(qos, delivery) else { break };
+            let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
             if append_own(connection, &publish) {
                 stat.messages_sent.count(qos);
             } else {
                 stat.messages_dropped.too_large += 1;
-                session.flows.outbound.give_up(packet_id);
+                session.give_up(packet_id);
             }
         }
         if connection.outbox.len() > before {
@@ -235,6 +242,32 @@ impl Shard {
             let id = connection.id;
             self.schedule_replay(id);
         }
+    }
+
+    /// Sends a message to one session, whatever it has subscribed to.
+    pub(super) fn send_to(&mut self, key: &SessionKey, message: &Arc<Message>, qos: QoS) {
+        let Some(&session) = self.session_by_key.get(key) else {
+            self.stat.messages_dropped.no_subscriber += 1;
+            return;
+        };
+        let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
+        let publish = Publish { qos: message.qos, ..message.publish(self.now) };
+        let mut distribution = Distribution { publish: &publish, kept: None, now: self.now };
+        self.variants.reset();
+        self.deliver(&Target::new(session, &subscribed), &mut distribution);
+    }
+
+    /// Gives a message that a member of a shared subscription has not received, its session having ended, to
+    /// another member. It waits its turn there behind what is queued. `false` if there is none.
+    pub(super) fn deliver_to_other(&mut self, delivery: &Delivery) -> bool {
+        let Some(target) = delivery.group.and_then(|group| self.choose_member(group)) else { return false };
+        let qos = delivery.message.qos.min(target.qos);
+        if qos > QoS::AtMostOnce {
+            let identifiers = target.identifiers.clone();
+            self.enqueue(target.session, Delivery { qos, identifiers, ..delivery.clone() });
+            self.pump(target.session);
+        }
+        true
     }
 
     /// Sends one message to one connection, not by way of a subscription's route: a retained one.
@@ -251,7 +284,8 @@ impl Shard {
             }
         } else {
             let identifiers = target.identifiers.clone();
-            session.enqueue(Delivery { message: Arc::clone(message), qos, retain: true, identifiers });
+            let message = Arc::clone(message);
+            session.enqueue(Delivery { message, qos, retain: true, identifiers, group: None });
         }
         mark_dirty(&mut self.dirty, connection);
     }

@@ -9,6 +9,7 @@ use super::connection::Phase;
 use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
+use crate::hook::Event;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +40,8 @@ impl Shard {
             return self.fault(id, ReasonCode::ProtocolError, &"a server reference from a client");
         }
         let with_will = disconnect.reason_code != ReasonCode::Success;
-        tracing::debug!(client_id = self.client_id(id), reason_code = %disconnect.reason_code, "disconnected");
         self.stat.disconnected_by_client += 1;
-        self.end(id, if with_will { End::Lost } else { End::Disconnected });
+        self.end(id, if with_will { End::Lost } else { End::Disconnected }, Some(disconnect.reason_code));
     }
 
     /// The client has done what it must not do, or what the server does not allow: it is told with the
@@ -81,16 +81,26 @@ impl Shard {
         if self.connection(id).is_some_and(|connection| !matches!(connection.phase, Phase::Closing)) {
             self.stat.disconnected_by_broker.count(reason_code);
         }
-        self.end(id, end);
+        self.end(id, end, Some(reason_code));
     }
 
     /// Ends a connection: what is in its outbox is still written. Its session goes on without it, or ends.
-    pub(super) fn end(&mut self, id: ConnectionId, end: End) {
+    /// `reason_code` is that of the DISCONNECT, whoever sends it and whether the version has one.
+    pub(super) fn end(&mut self, id: ConnectionId, end: End, reason_code: Option<ReasonCode>) {
         let Some(connection) = self.connection_mut(id) else { return };
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         connection.tail = Vec::new();
         self.mark_dirty(id);
         let Phase::Open(open) = phase else { return };
+        self.stat.clients -= 1;
+        if let Some(suppressed) = self.arrivals.allow(self.now) {
+            let (client_id, peer) = (&*excerpt(&open.client.client_id), open.client.peer);
+            let reason_code = reason_code.map(tracing::field::display);
+            tracing::info!(%peer, client_id, reason_code, suppressed, "client disconnected");
+        }
+        if let Some(observer) = &self.shared.hooks.observer {
+            observer.observe(&Event::Disconnected { client: &open.client, reason_code });
+        }
         let now = self.now;
         let Some(session) = self.session_mut(open.session) else { return };
         session.connection = None;
@@ -118,6 +128,7 @@ impl Shard {
         let now = self.now;
         let Some(session) = self.session_mut(id) else { return };
         if session.expires.is_some_and(|expires| expires <= now) {
+            self.stat.sessions_expired += 1;
             self.end_session(id);
         }
     }
@@ -133,9 +144,16 @@ impl Shard {
         if self.session_mut(id).is_some() {
             let mut session = self.sessions.remove(id.index as usize);
             self.session_by_key.remove(&session.key);
-            let undelivered = session.queue.len() + session.flows.outbound.take().count();
-            self.stat.messages_dropped.session_ended += undelivered as u64;
             self.stat.sessions_ended += 1;
+            // A QoS 2 delivery that has begun goes to no other client [MQTT-4.8.2-5].
+            let begun =
+                session.flows.outbound.take().map(|(qos, delivery)| (delivery, qos < QoS::ExactlyOnce));
+            let queued = session.queue.drain(..).map(|delivery| (delivery, true));
+            for (delivery, may_go_elsewhere) in begun.chain(queued) {
+                if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
+                    self.stat.messages_dropped.session_ended += 1;
+                }
+            }
         }
     }
 
@@ -150,10 +168,10 @@ impl Shard {
         }
         let heard = connection.heard;
         let next = match &connection.phase {
-            Phase::AwaitingConnect if heard + connect_timeout <= now => {
+            Phase::AwaitingConnect | Phase::Exchanging(_) if heard + connect_timeout <= now => {
                 return self.fault(id, ReasonCode::MaximumConnectTime, &"no CONNECT in time");
             }
-            Phase::AwaitingConnect => Some(heard + connect_timeout),
+            Phase::AwaitingConnect | Phase::Exchanging(_) => Some(heard + connect_timeout),
             // It ends with the verdict, which an authenticator owes.
             Phase::Authenticating(_) => Some(now + connect_timeout),
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {

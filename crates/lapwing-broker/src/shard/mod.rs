@@ -5,8 +5,10 @@
 //! writes what has gathered in the outboxes ([`Shard::take_dirty`], [`Shard::outbox`]). So a test can step it
 //! without either.
 
+mod authentication;
 mod connect;
 mod connection;
+mod delayed;
 mod deliver;
 mod disconnect;
 mod outbox;
@@ -17,6 +19,7 @@ mod route;
 mod session;
 mod stat;
 mod subscribe;
+mod sys;
 mod timer;
 mod will;
 
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use lapwing_proto::packet::{DecodeError, Frame};
+use lapwing_proto::packet::{DecodeError, Frame, Publish};
 use lapwing_proto::session::Instant;
 use slab::Slab;
 
@@ -36,18 +39,22 @@ pub(crate) use self::outbox::Outbox;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
 use self::connection::{Connection, Open, Phase};
+use self::delayed::Delayed;
 use self::deliver::Variants;
 use self::disconnect::End;
 use self::retained::Retained;
 use self::route::Routes;
-use self::session::{Session, SessionKey};
+use self::session::Session;
+pub(crate) use self::session::SessionKey;
+use self::sys::Sys;
 use self::timer::{Timer, Timers};
-use crate::hook::{Authenticator, Authorizer};
+use crate::hook::{Client, Event, Hooks};
 use crate::limit::Limits;
 use crate::mailbox::{Mail, MailboxSender};
 use crate::rate::Rate;
+use crate::rule::CompiledRules;
 
-/// A connection of a shard. Never used again for another one.
+/// A connection of a shard. It names another one only after 4 billion more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     index: u32,
@@ -61,7 +68,7 @@ impl ConnectionId {
     }
 }
 
-/// A session of a shard. Never used again for another one.
+/// A session of a shard. It names another one only after 4 billion more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
     index: u32,
@@ -71,8 +78,8 @@ pub(crate) struct SessionId {
 /// What all shards have in common.
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
-    pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) rules: CompiledRules,
+    pub(crate) hooks: Hooks,
 }
 
 pub(crate) struct Shard {
@@ -83,9 +90,15 @@ pub(crate) struct Shard {
     session_by_key: HashMap<SessionKey, SessionId>,
     routes: Routes,
     retained: Retained,
+    delayed: Delayed,
+    sys: Sys,
     timers: Timers,
     /// Connections that have something to write, or are to be closed.
     dirty: Vec<ConnectionId>,
+    /// Connections whose bytes have not all been handled, since the turn had enough to do.
+    unfinished: Vec<ConnectionId>,
+    /// Bytes put into outboxes in this turn.
+    appended: usize,
     /// Connections that may be read from again.
     resumed: Vec<ConnectionId>,
     /// Connections with retained messages to send that are waiting for a turn.
@@ -101,6 +114,9 @@ pub(crate) struct Shard {
     overflows: Rate,
 }
 
+/// Bytes that a turn puts into outboxes before it lets them be written: a few packets in one read can be
+/// messages to very many clients.
+const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// Timers that may be left over beside those that are needed, before they are thrown out.
 const LEFT_TIMERS: usize = 1024;
 
@@ -115,8 +131,12 @@ impl Shard {
             session_by_key: HashMap::new(),
             routes: Routes::default(),
             retained: Retained::default(),
+            delayed: Delayed::default(),
+            sys: Sys::default(),
             timers: Timers::default(),
             dirty: Vec::new(),
+            unfinished: Vec::new(),
+            appended: 0,
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
@@ -148,6 +168,9 @@ impl Shard {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
         let Some(connection) = self.connection_mut(id) else { return };
+        if connection.open().is_some() {
+            connection.heard = now; // also for a part of a packet
+        }
         if connection.tail.is_empty() {
             let mut input = bytes;
             self.handle_packets(id, &mut input);
@@ -182,8 +205,13 @@ impl Shard {
                 Phase::AwaitingConnect => limits.connect_packet_size_maximum,
                 Phase::Open(_) => limits.packet_size_maximum,
                 Phase::Authenticating(_) => return, // what remains is kept until the verdict
+                Phase::Exchanging(_) => limits.connect_packet_size_maximum,
                 Phase::Closing => break,
             };
+            if self.appended > TURN_BYTES {
+                self.unfinished.push(id);
+                return;
+            }
             match Frame::split(input, maximum) {
                 Ok(Some(frame)) => self.handle_frame(id, frame),
                 Ok(None) => return,
@@ -199,7 +227,7 @@ impl Shard {
         if self.connection(id).is_some_and(|connection| !matches!(connection.phase, Phase::Closing)) {
             self.stat.connections_lost += 1;
         }
-        self.end(id, End::Lost);
+        self.end(id, End::Lost, None);
         if self.connection_mut(id).is_some() {
             self.connections.remove(id.index());
         }
@@ -214,13 +242,18 @@ impl Shard {
                 self.handle_tail(id);
                 self.resumed.push(id);
             }
+            Mail::Publish(message, retain) => {
+                self.publish(&Publish { qos: message.qos, retain, ..message.publish(now) }, None, false);
+            }
+            Mail::Send(key, message, qos) => self.send_to(&key, &message, qos),
             Mail::Shutdown => self.shut_down(),
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.replaying.is_empty() { self.timers.next() } else { Some(self.now) }
+        let is_busy = !self.replaying.is_empty() || !self.unfinished.is_empty();
+        if is_busy { Some(self.now) } else { self.timers.next() }
     }
 
     /// Does what is due.
@@ -231,9 +264,15 @@ impl Shard {
                 Timer::Connection(id) => self.check_connection(id),
                 Timer::Session(id) => self.check_session(id),
                 Timer::Will(id) => self.check_will(id),
+                Timer::Delayed => self.publish_delayed(),
+                Timer::Sys => self.publish_sys(),
             }
         }
         self.continue_replays();
+        for id in std::mem::take(&mut self.unfinished) {
+            self.handle_tail(id);
+            self.resumed.push(id);
+        }
     }
 
     /// Whether bytes of a connection may be read now. If not, it will be among
@@ -243,11 +282,14 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return false };
         // Who does not read the answers must not go on asking.
         let is_behind = connection.outbox.len() / 2 > self.shared.limits.outbox_bytes_maximum;
-        matches!(connection.phase, Phase::AwaitingConnect | Phase::Open(_)) && !is_behind
+        let is_listening =
+            matches!(connection.phase, Phase::AwaitingConnect | Phase::Exchanging(_) | Phase::Open(_));
+        is_listening && !is_behind && !self.unfinished.contains(&id)
     }
 
     /// Connections that have something to write or are to be closed.
     pub(crate) fn take_dirty(&mut self, ids: &mut Vec<ConnectionId>) {
+        self.appended = 0;
         ids.append(&mut self.dirty);
         for id in ids {
             if let Some(connection) = self.connections.get_mut(id.index()) {
@@ -291,6 +333,9 @@ impl Shard {
     pub(crate) fn stat(&self) -> Stat {
         let (retained_messages, retained_bytes) = self.retained();
         Stat {
+            packets_sent: self.stat.packets_sent
+                + self.stat.messages_sent.total()
+                + self.stat.messages_resent,
             connections: self.connections.len() as u64,
             sessions: self.sessions.len() as u64,
             retained_messages: retained_messages as u64,
@@ -348,7 +393,7 @@ impl Shard {
     /// than are needed, only these are kept.
     fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.set(at, timer);
-        let needed = self.connections.len() + 2 * self.sessions.len();
+        let needed = self.connections.len() + 2 * self.sessions.len() + self.delayed.len();
         if self.timers.len() <= 2 * needed + LEFT_TIMERS {
             return;
         }
@@ -363,6 +408,20 @@ impl Shard {
             if let Some(due) = session.will.as_ref().and_then(|will| will.due) {
                 self.timers.set(due, Timer::Will(session.id));
             }
+        }
+        for due in self.delayed.due() {
+            self.timers.set(due, Timer::Delayed);
+        }
+        if let Some(due) = self.sys.due() {
+            self.timers.set(due, Timer::Sys);
+        }
+    }
+
+    /// Tells the program around the broker what has happened to the client of a connection.
+    fn observe<'a>(&'a self, id: ConnectionId, event: impl FnOnce(&'a Client) -> Event<'a>) {
+        let Some(observer) = &self.shared.hooks.observer else { return };
+        if let Some(open) = self.connection(id).and_then(Connection::open) {
+            observer.observe(&event(&open.client));
         }
     }
 

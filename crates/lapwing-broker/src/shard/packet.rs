@@ -1,6 +1,6 @@
 //! Which packet is handled where.
 
-use lapwing_proto::packet::{Ack, Auth, Frame, Packet, PacketType, Publish, ReasonCode};
+use lapwing_proto::packet::{Ack, Frame, Packet, PacketType, Publish, ReasonCode};
 
 use super::connection::Phase;
 use super::{ConnectionId, Shard};
@@ -9,14 +9,19 @@ impl Shard {
     /// A whole packet has arrived on a connection that waits for a CONNECT or is open.
     pub(super) fn handle_frame(&mut self, id: ConnectionId, frame: Frame<'_>) {
         let now = self.now;
+        self.stat.packets_received += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         connection.heard = now;
         let Some(version) = connection.version() else {
-            if matches!(connection.phase, Phase::AwaitingConnect) {
-                self.handle_first(id, frame);
-            }
-            return;
+            return match connection.phase {
+                Phase::AwaitingConnect => self.handle_first(id, frame),
+                Phase::Exchanging(_) => self.handle_exchange(id, frame),
+                _ => {}
+            };
         };
+        if frame.packet_type() == PacketType::Connect {
+            return self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT"); // [MQTT-3.1.0-2]
+        }
         if frame.packet_type() == PacketType::Publish {
             // The packet that nearly all packets are.
             return match Publish::decode(frame, version) {
@@ -33,33 +38,41 @@ impl Shard {
     fn handle_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
         match packet {
             Packet::Publish(publish) => self.handle_publish(id, publish),
-            Packet::PubAck(ack) => self.handle_ack(id, PacketType::PubAck, ack),
+            Packet::PubAck(ack) => self.handle_puback(id, ack),
             Packet::PubRec(ack) => self.handle_pubrec(id, ack),
             Packet::PubRel(ack) => self.handle_pubrel(id, ack),
-            Packet::PubComp(ack) => self.handle_ack(id, PacketType::PubComp, ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(id, ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(id, subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, unsubscribe),
             Packet::PingReq => self.send(id, &Packet::PingResp),
             Packet::Disconnect(disconnect) => self.handle_disconnect(id, disconnect),
             Packet::Auth(auth) => self.handle_auth(id, auth),
-            Packet::Connect(_) => {
-                self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT"); // [MQTT-3.1.0-2]
-            }
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => {
                 self.fault(id, ReasonCode::ProtocolError, &"a packet that only servers send");
             }
         }
     }
 
-    /// No authentication method is offered, so none can have been agreed upon in CONNECT.
-    fn handle_auth(&mut self, id: ConnectionId, _: &Auth<'_>) {
-        self.fault(id, ReasonCode::ProtocolError, &"an AUTH without an authentication method in CONNECT");
-    }
-
-    fn handle_ack(&mut self, id: ConnectionId, packet_type: PacketType, ack: &Ack<'_>) {
+    fn handle_puback(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_ack(packet_type, ack.packet_id) {
+        match session.flows.receive_puback(ack.packet_id) {
+            Ok(delivery) => {
+                session.settle(delivery);
+                self.pump(session_id);
+            }
+            Err(error) => self.fault(id, error.reason_code(), &error),
+        }
+    }
+
+    fn handle_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>) {
+        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
+        let Some(session) = self.session_mut(session_id) else { return };
+        match session.flows.receive_pubcomp(ack.packet_id) {
             Ok(_) => self.pump(session_id),
             Err(error) => self.fault(id, error.reason_code(), &error),
         }
@@ -69,7 +82,8 @@ impl Shard {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
         match session.flows.receive_pubrec(ack) {
-            Ok((_, answer)) => {
+            Ok((delivery, answer)) => {
+                session.settle(delivery);
                 if let Some(pubrel) = answer {
                     self.send(id, &Packet::PubRel(pubrel));
                 }
@@ -100,6 +114,7 @@ impl Shard {
             tracing::debug!(peer = %connection.peer, size, maximum, "a packet is larger than the client takes");
             return;
         }
+        self.stat.packets_sent += 1;
         self.mark_dirty(id);
     }
 }

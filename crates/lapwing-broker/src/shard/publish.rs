@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use lapwing_proto::packet::{Ack, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{Ack, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::session::Receipt;
 use lapwing_proto::topic::TopicName;
 
-use super::{ConnectionId, SessionId, Shard};
+use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
-use crate::hook::Client;
+use crate::hook::{Client, Filtered};
+use crate::rule::AppliesTo;
 
 impl Shard {
     pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
@@ -28,6 +29,12 @@ impl Shard {
         let Ok(name) = TopicName::new(&topic) else { return };
         if !self.is_allowed_depth(name.as_str()) {
             return self.fault(id, ReasonCode::TopicNameInvalid, &"a topic name with too many levels");
+        }
+        if publish.qos > self.shared.limits.qos() {
+            return self.fault(id, ReasonCode::QoSNotSupported, &"a message at a QoS above the maximum");
+        }
+        if publish.retain && !self.shared.limits.retain_available {
+            return self.fault(id, ReasonCode::RetainNotSupported, &"a message that is to be retained");
         }
         let receipt = match (self.session_mut(session_id), publish.packet_id) {
             (Some(session), Some(packet_id)) => session.flows.inbound.receive(publish.qos, packet_id),
@@ -72,6 +79,14 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
+        let (delay_s, name) = match delayed::inner(name) {
+            Ok(inner) => inner,
+            Err(reason_code) => return reason_code,
+        };
+        let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
+        let Ok(name) = rewritten.as_deref().map_or(Ok(name), TopicName::new) else {
+            return ReasonCode::TopicNameInvalid;
+        };
         if !self.may_publish(&open.client, name, publish.qos, publish.retain) {
             self.stat.messages_dropped.not_authorized += 1;
             if let Some(suppressed) = self.faults.allow(self.now) {
@@ -89,7 +104,22 @@ impl Shard {
         message.topic = Some(name);
         message.properties.topic_alias = None;
         message.dup = false; // the flag of one delivery, not of the next [MQTT-3.3.1-3]
-        self.publish(&message, Some(session_id), has_answer)
+        match self.shared.hooks.publish_filter.as_ref().map(|filter| filter.filter(&open.client, &message)) {
+            Some(Filtered::Drop) => {
+                self.stat.messages_dropped.filtered += 1;
+                return ReasonCode::Success;
+            }
+            Some(Filtered::Refuse(reason_code)) => {
+                self.stat.messages_dropped.filtered += 1;
+                let is_possible = reason_code.is_error() && reason_code.is_valid_in(PacketType::PubAck);
+                return if is_possible { reason_code } else { ReasonCode::UnspecifiedError };
+            }
+            Some(Filtered::Pass) | None => {}
+        }
+        match delay_s {
+            Some(delay_s) => self.delay(&message, delay_s, session_id),
+            None => self.publish(&message, Some(session_id), has_answer),
+        }
     }
 
     /// Passes a message on to the sessions that subscribed to it, and retains it if it says so. If it cannot be
@@ -142,7 +172,7 @@ impl Shard {
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
     pub(super) fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
         let is_own = ["$SYS/", "$share/"].iter().any(|prefix| name.as_str().starts_with(prefix));
-        !is_own && self.shared.authorizer.may_publish(client, name, qos, retain)
+        !is_own && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
     }
 
     pub(super) fn is_allowed_depth(&self, topic: &str) -> bool {

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashSet;
+use lapwing_proto::packet::PacketId;
 use lapwing_proto::session::{Instant, ServerSession};
 use lapwing_proto::topic::TopicFilterBuf;
 
@@ -22,6 +23,8 @@ pub(super) struct Session {
     /// QoS 1 and 2 messages that wait for the client, or for room in its receive maximum.
     pub(super) queue: VecDeque<Delivery>,
     pub(super) queue_bytes: usize,
+    /// Of the messages in flight.
+    pub(super) in_flight_bytes: usize,
     /// Messages that found the queue full since this was last logged.
     pub(super) overflow: u64,
     pub(super) filters: HashSet<TopicFilterBuf>,
@@ -39,7 +42,7 @@ pub(super) struct Session {
 /// Under which a session is found. A client identifier, which anybody may choose, is never taken for a key that
 /// the authenticator gave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum SessionKey {
+pub(crate) enum SessionKey {
     ClientId(Arc<str>),
     Identity(Arc<str>),
 }
@@ -73,6 +76,7 @@ impl Session {
             flows: ServerSession::default(),
             queue: VecDeque::new(),
             queue_bytes: 0,
+            in_flight_bytes: 0,
             overflow: 0,
             filters: HashSet::new(),
             filter_bytes: 0,
@@ -81,6 +85,35 @@ impl Session {
             expires: None,
             will: None,
         }
+    }
+
+    /// Takes up a delivery that is about to be sent, if one may be sent now; gives it back otherwise.
+    pub(super) fn send(&mut self, delivery: Delivery, limits: &Limits) -> Result<PacketId, Delivery> {
+        if self.in_flight_bytes > limits.in_flight_bytes_maximum {
+            return Err(delivery);
+        }
+        let (qos, size) = (delivery.qos, delivery.message.size());
+        let packet_id = self.flows.outbound.send(qos, delivery)?;
+        self.in_flight_bytes += size;
+        Ok(packet_id)
+    }
+
+    /// A message that was taken up cannot be sent.
+    pub(super) fn give_up(&mut self, packet_id: PacketId) {
+        let delivery = self.flows.outbound.give_up(packet_id);
+        self.settle(delivery);
+    }
+
+    /// The client has a message, or will never have it: it is not in flight any more.
+    pub(super) fn settle(&mut self, delivery: Option<Delivery>) {
+        if let Some(delivery) = delivery {
+            self.in_flight_bytes -= delivery.message.size();
+        }
+    }
+
+    /// Whether another message may be sent now.
+    pub(super) fn may_send(&self, limits: &Limits) -> bool {
+        self.in_flight_bytes <= limits.in_flight_bytes_maximum && self.flows.outbound.is_open()
     }
 
     /// Puts a delivery at the end of the queue.

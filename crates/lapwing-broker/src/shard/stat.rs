@@ -11,6 +11,10 @@ pub struct Stat {
     pub bytes_received: u64,
     /// Bytes written to connections.
     pub bytes_sent: u64,
+    /// Packets of all types from clients.
+    pub packets_received: u64,
+    /// Packets of all types to clients.
+    pub packets_sent: u64,
     /// Messages from clients.
     pub messages_received: PerQoS,
     /// QoS 2 messages from clients that had been received before, and were only acknowledged again.
@@ -36,10 +40,14 @@ pub struct Stat {
     /// Connections that the broker ended, by the Reason Code that it gave or, before 5.0, would have given. A
     /// refused CONNECT is not among them.
     pub disconnected_by_broker: PerReasonCode,
+    /// Sessions that ended because their expiry interval had passed.
+    pub sessions_expired: u64,
     /// Sessions that have ended.
     pub sessions_ended: u64,
     /// Connections at the moment, with those that have not sent a CONNECT yet.
     pub connections: u64,
+    /// Connected clients at the moment.
+    pub clients: u64,
     /// Sessions at the moment, connected or not.
     pub sessions: u64,
     /// Retained messages at the moment.
@@ -66,10 +74,40 @@ pub struct Dropped {
     pub session_ended: u64,
     /// Its publisher, or who it was the will of, was not allowed to publish it.
     pub not_authorized: u64,
+    /// The program around the broker did not let it pass.
+    pub filtered: u64,
     /// It was to be retained, but there was no room for it.
     pub not_retained: u64,
     /// Nobody had subscribed to it.
     pub no_subscriber: u64,
+}
+
+impl Dropped {
+    /// The sum of all.
+    pub fn total(&self) -> u64 {
+        let Self {
+            outbox_full,
+            not_connected,
+            queue_full,
+            expired,
+            too_large,
+            session_ended,
+            not_authorized,
+            filtered,
+            not_retained,
+            no_subscriber,
+        } = self;
+        outbox_full
+            + not_connected
+            + queue_full
+            + expired
+            + too_large
+            + session_ended
+            + not_authorized
+            + filtered
+            + not_retained
+            + no_subscriber
+    }
 }
 
 /// A count for each QoS.

@@ -7,10 +7,12 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use super::retained::Replay;
-use super::route::{Subscribed, Target};
+use super::route::{Added, Subscribed, Target};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
+use crate::hook::Event;
 use crate::limit::Limits;
+use crate::rule::AppliesTo;
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
@@ -20,17 +22,23 @@ impl Shard {
         if self.has_too_many(id, subscribe.subscriptions.iter()) {
             return;
         }
+        if self.is_beyond_capability(id, subscribe) {
+            return;
+        }
         let identifier = subscribe.properties.subscription_identifier;
+        let qos_maximum = self.shared.limits.qos();
         let mut reason_codes = Vec::new();
         let mut replays = Vec::new();
         for subscription in subscribe.subscriptions.iter() {
             reason_codes.push(match self.subscribe(id, session, &subscription, identifier) {
                 // 3.1 has no answer that says no.
-                Err(_) if version == ProtocolVersion::V31 => granted(subscription.options.qos),
+                Err(_) if version == ProtocolVersion::V31 => {
+                    granted(subscription.options.qos.min(qos_maximum))
+                }
                 Err(reason_code) => reason_code,
                 Ok(replay) => {
                     replays.extend(replay);
-                    granted(subscription.options.qos)
+                    granted(subscription.options.qos.min(qos_maximum))
                 }
             });
         }
@@ -52,8 +60,27 @@ impl Shard {
         has_too_many
     }
 
-    /// Adds or replaces one subscription `[MQTT-3.8.4-3]`; gives the replay of retained messages that it
-    /// asks for.
+    /// Whether a SUBSCRIBE uses what is not available; then its connection is ended.
+    fn is_beyond_capability(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) -> bool {
+        let limits = &self.shared.limits;
+        let asks =
+            |test: fn(TopicFilter<'_>) -> bool| subscribe.subscriptions.iter().any(|one| test(one.filter));
+        let has_identifier = subscribe.properties.subscription_identifier.is_some();
+        let reason_code = if has_identifier && !limits.subscription_identifier_available {
+            ReasonCode::SubscriptionIdentifiersNotSupported
+        } else if !limits.wildcard_subscription_available && asks(TopicFilter::has_wildcard) {
+            ReasonCode::WildcardSubscriptionsNotSupported
+        } else if !limits.shared_subscription_available && asks(|filter| filter.share_name().is_some()) {
+            ReasonCode::SharedSubscriptionsNotSupported
+        } else {
+            return false;
+        };
+        self.fault(id, reason_code, &"a SUBSCRIBE that uses what CONNACK said is not available");
+        true
+    }
+
+    /// Adds or replaces one subscription of a client's, if it may; gives the replay of retained messages that
+    /// it asks for.
     fn subscribe(
         &mut self,
         id: ConnectionId,
@@ -62,12 +89,14 @@ impl Shard {
         identifier: Option<SubscriptionIdentifier>,
     ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
         let Subscription { filter, options } = *subscription;
+        let rewritten = self.rewrite_filter(filter);
+        let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
         if !self.is_allowed_depth(filter.pattern()) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let client = self.connection(id).and_then(|connection| connection.open()).map(|open| &open.client);
-        let is_allowed = client.is_some_and(|client| self.shared.authorizer.may_subscribe(client, filter));
-        if !is_allowed {
+        let authorizer = &self.shared.hooks.authorizer;
+        if !client.is_some_and(|client| authorizer.may_subscribe(client, filter)) {
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
                 tracing::warn!(
@@ -81,19 +110,36 @@ impl Shard {
         }
         let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = self.shared.limits;
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
-        if !session.filters.contains(&filter.to_buf()) {
-            let bytes = session.filter_bytes + size(filter);
-            if session.filters.len() >= subscriptions_maximum || bytes > subscription_bytes_maximum {
-                return Err(ReasonCode::QuotaExceeded);
-            }
-            session.filters.insert(filter.to_buf());
-            session.filter_bytes = bytes;
+        let is_full = session.filters.len() >= subscriptions_maximum
+            || session.filter_bytes + size(filter) > subscription_bytes_maximum;
+        if is_full && !session.filters.contains(&filter.to_buf()) {
+            return Err(ReasonCode::QuotaExceeded);
         }
         let subscribed = Subscribed { options, identifier };
-        let existed = self.routes.subscribe(session_id, filter, subscribed);
-        let is_wanted = match options.retain_handling {
+        let replay = self.add_subscription(session_id, filter, subscribed)?;
+        self.observe(id, |client| Event::Subscribed { client, filter, options });
+        Ok(replay)
+    }
+
+    /// Adds or replaces one subscription `[MQTT-3.8.4-3]`, whoever asks for it.
+    fn add_subscription(
+        &mut self,
+        session_id: SessionId,
+        filter: TopicFilter<'_>,
+        mut subscribed: Subscribed,
+    ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
+        subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
+        let added = self.routes.subscribe(session_id, filter, subscribed);
+        if added == Added::Occupied {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
+        if session.filters.insert(filter.to_buf()) {
+            session.filter_bytes += size(filter);
+        }
+        let is_wanted = match subscribed.options.retain_handling {
             RetainHandling::Send => true,
-            RetainHandling::SendIfNew => !existed,
+            RetainHandling::SendIfNew => added == Added::New,
             RetainHandling::DoNotSend => false,
         };
         // A shared subscription gets no retained messages upon subscribing.
@@ -102,17 +148,48 @@ impl Shard {
         Ok(is_wanted.then(|| (filter.to_buf(), Replay { target, after: None })))
     }
 
+    /// Gives a client the subscriptions that it has without asking for them.
+    pub(super) fn give_subscriptions(&mut self, id: ConnectionId) {
+        let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
+        let session_id = open.session;
+        let own = open.client.identity.subscriptions.iter().cloned();
+        let given: Vec<_> = own.chain(self.shared.rules.auto_subscribe(&open.client)).collect();
+        for (filter, options) in given {
+            let filter = filter.as_filter();
+            let subscribed = Subscribed { options, identifier: None };
+            if let Ok(replay) = self.add_subscription(session_id, filter, subscribed) {
+                self.observe(id, |client| Event::Subscribed { client, filter, options });
+                if let Some((filter, replay)) = replay {
+                    self.replay(id, filter, replay);
+                }
+            }
+        }
+    }
+
+    /// What a filter becomes by the rules; `None` if it stays as it is.
+    fn rewrite_filter(&self, filter: TopicFilter<'_>) -> Option<TopicFilterBuf> {
+        let rewritten = self.shared.rules.rewrite(filter.as_str(), AppliesTo::Subscribe)?;
+        TopicFilterBuf::new(rewritten).ok()
+    }
+
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
         if self.has_too_many(id, unsubscribe.filters.iter()) {
             return;
         }
         let reason_codes: Vec<_> =
-            unsubscribe.filters.iter().map(|filter| self.unsubscribe(session, filter)).collect();
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
-    fn unsubscribe(&mut self, session_id: SessionId, filter: TopicFilter<'_>) -> ReasonCode {
+    fn unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        filter: TopicFilter<'_>,
+    ) -> ReasonCode {
+        let rewritten = self.rewrite_filter(filter);
+        let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
         let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
         let owned = filter.to_buf();
         if session.filters.remove(&owned) {
@@ -120,6 +197,7 @@ impl Shard {
         }
         session.replays.remove(&owned);
         if self.routes.unsubscribe(session_id, filter) {
+            self.observe(id, |client| Event::Unsubscribed { client, filter });
             ReasonCode::Success
         } else {
             ReasonCode::NoSubscriptionExisted

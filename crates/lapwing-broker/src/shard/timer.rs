@@ -14,6 +14,10 @@ pub(super) enum Timer {
     Session(SessionId),
     /// The will may be due.
     Will(SessionId),
+    /// A delayed message may be due.
+    Delayed,
+    /// The `$SYS` topics are due.
+    Sys,
 }
 
 /// Timers in the order in which they fire.

@@ -2,9 +2,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use crate::packet::{
-    Ack, Auth, ConnAck, Disconnect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketId, PacketType,
-    ProtocolVersion, Publish, QoS, ReasonCode, SubAck, SubscribeProperties, Subscription,
-    SubscriptionOptions, TopicAlias, UnsubscribeProperties,
+    Ack, Auth, ConnAck, Disconnect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketId, ProtocolVersion, Publish,
+    QoS, ReasonCode, SubAck, SubscribeProperties, Subscription, SubscriptionOptions, TopicAlias,
+    UnsubscribeProperties,
 };
 use crate::session::{
     Acknowledgement, CleanStart, ClientSession, ConnectOptions, Event, Instant, KeepAlive, Link, LinkLimits,
@@ -348,10 +348,10 @@ fn drive_server(bytes: &mut Bytes<'_>) {
                 let _ = session.receive_pubrec(&ack);
             }
             4 => {
-                let _ = session.receive_ack(PacketType::PubAck, packet_id);
+                let _ = session.receive_puback(packet_id);
             }
             5 => {
-                let _ = session.receive_ack(PacketType::PubComp, packet_id);
+                let _ = session.receive_pubcomp(packet_id);
             }
             6 => {
                 let qos = if bytes.next() & 1 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };

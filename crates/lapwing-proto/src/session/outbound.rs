@@ -217,9 +217,9 @@ impl<M> Outbound<M> {
         }
     }
 
-    /// The message that was taken up last cannot be sent after all: its identifier is free again.
-    pub fn give_up(&mut self, packet_id: PacketId) {
-        self.close(packet_id);
+    /// The message that was taken up last cannot be sent after all: it is given back, and its identifier is free again.
+    pub fn give_up(&mut self, packet_id: PacketId) -> Option<M> {
+        self.close(packet_id)
     }
 
     /// How many messages are in flight, over all connections of the session.

@@ -1,5 +1,5 @@
 use super::{Inbound, Link, Outbound, Receipt, SessionError};
-use crate::packet::{Ack, PacketId, PacketType, Publish, QoS, ReasonCode};
+use crate::packet::{Ack, PacketId, Publish, QoS, ReasonCode};
 use crate::topic::TopicName;
 
 /// A server's side of a session: the flows of messages both ways.
@@ -78,15 +78,13 @@ impl<M> ServerSession<M> {
         Ok((message, answer.map(|reason_code| Ack::new(ack.packet_id, reason_code))))
     }
 
-    /// A PUBACK or PUBCOMP has arrived: whether a message waited for it.
-    pub fn receive_ack(
-        &mut self,
-        packet_type: PacketType,
-        packet_id: PacketId,
-    ) -> Result<bool, SessionError> {
-        match packet_type {
-            PacketType::PubAck => Ok(self.outbound.puback(packet_id)?.is_some()),
-            _ => self.outbound.pubcomp(packet_id),
-        }
+    /// A PUBACK has arrived: gives the message that waited for it, if one did.
+    pub fn receive_puback(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
+        self.outbound.puback(packet_id)
+    }
+
+    /// A PUBCOMP has arrived: whether a message waited for it.
+    pub fn receive_pubcomp(&mut self, packet_id: PacketId) -> Result<bool, SessionError> {
+        self.outbound.pubcomp(packet_id)
     }
 }

@@ -42,7 +42,7 @@ impl Authenticator for ByUserName {
             return Some(Verdict::Refuse(ReasonCode::BadUserNameOrPassword, "wrong".into()));
         }
         let session_key = credentials.user_name.map(str::to_owned);
-        Some(Verdict::Accept(Identity { user_name: session_key.clone(), session_key }))
+        Some(Verdict::Accept(Identity { user_name: session_key.clone(), session_key, ..Identity::default() }))
     }
 }
 

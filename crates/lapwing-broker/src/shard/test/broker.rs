@@ -12,9 +12,10 @@ use lapwing_proto::topic::TopicName;
 use super::V5;
 use super::client::Client;
 use super::message::qos;
-use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer};
+use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks};
 use crate::limit::Limits;
 use crate::mailbox::{Mail, Mailbox, mailbox};
+use crate::rule::CompiledRules;
 use crate::shard::{ConnectionId, Shard, Shared, Stat};
 
 /// A shard with a clock and the other ends of its connections.
@@ -74,9 +75,10 @@ impl Broker {
         };
         set(&mut setup);
         let Setup { limits, authenticator, authorizer } = setup;
+        let hooks = Hooks { authenticator, authorizer, ..Hooks::default() };
         limits.check().unwrap();
         let (sender, mailbox) = mailbox(None);
-        let shard = Shard::new(Arc::new(Shared { limits, authenticator, authorizer }), sender);
+        let shard = Shard::new(Arc::new(Shared { limits, rules: CompiledRules::default(), hooks }), sender);
         let now = Instant::from_millis(1_000_000);
         let world = World { shard, mailbox, now, wires: BTreeMap::new(), chunk: usize::MAX };
         Self { world: Rc::new(RefCell::new(world)) }

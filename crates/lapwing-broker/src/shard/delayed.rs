@@ -1,0 +1,97 @@
+//! Messages that are published later: `$delayed/SECONDS/TOPIC`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapwing_proto::packet::{Publish, ReasonCode};
+use lapwing_proto::session::Instant;
+use lapwing_proto::topic::TopicName;
+
+use super::timer::Timer;
+use super::{SessionId, Shard};
+use crate::message::Message;
+
+const PREFIX: &str = "$delayed/";
+
+/// Messages whose time has not come.
+#[derive(Debug, Default)]
+pub(super) struct Delayed {
+    /// By when they are due, and in the order of their arrival.
+    messages: BTreeMap<(Instant, u64), Held>,
+    bytes: usize,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    message: Message,
+    retain: bool,
+    /// Of the publisher: may have ended by then.
+    origin: SessionId,
+}
+
+/// A delay and the topic behind it; `None` if the name does not ask for a delay.
+pub(super) fn split(name: &str) -> Option<Result<(u32, &str), ReasonCode>> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let delay = rest.split_once('/').and_then(|(seconds, topic)| Some((seconds.parse().ok()?, topic)));
+    Some(delay.filter(|(_, topic)| !topic.is_empty()).ok_or(ReasonCode::TopicNameInvalid))
+}
+
+impl Shard {
+    /// Keeps a message until its delay has passed. `publish` has its real topic.
+    pub(super) fn delay(&mut self, publish: &Publish<'_>, delay_s: u32, origin: SessionId) -> ReasonCode {
+        let limits = &self.shared.limits;
+        let Delayed { messages, bytes, count } = &mut self.delayed;
+        let is_full =
+            messages.len() >= limits.delayed_messages_maximum || *bytes >= limits.delayed_bytes_maximum;
+        if is_full || delay_s > limits.delay_maximum_s {
+            return ReasonCode::QuotaExceeded;
+        }
+        let message = Message::unpublished(publish);
+        let due = self.now + Duration::from_secs(delay_s.into());
+        *bytes += message.size();
+        *count += 1;
+        messages.insert((due, *count), Held { message, retain: publish.retain, origin });
+        self.set_timer(due, Timer::Delayed);
+        ReasonCode::Success
+    }
+
+    /// Publishes the messages whose time has come.
+    pub(super) fn publish_delayed(&mut self) {
+        while let Some(entry) = self.delayed.messages.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let Held { message, retain, origin } = entry.remove();
+            self.delayed.bytes -= message.size();
+            let mut publish = message.publish(self.now);
+            publish.qos = message.qos;
+            publish.retain = retain;
+            self.publish(&publish, Some(origin), false);
+        }
+    }
+}
+
+impl Delayed {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// When they are due.
+    pub(super) fn due(&self) -> impl Iterator<Item = Instant> {
+        self.messages.keys().map(|&(due, _)| due)
+    }
+}
+
+/// The topic name that a client may publish to is the one behind the delay.
+pub(super) fn inner(name: TopicName<'_>) -> Result<(Option<u32>, TopicName<'_>), ReasonCode> {
+    match split(name.as_str()) {
+        None => Ok((None, name)),
+        Some(Err(reason_code)) => Err(reason_code),
+        Some(Ok((delay_s, topic))) => match TopicName::new(topic) {
+            Ok(topic) => Ok((Some(delay_s), topic)),
+            Err(_) => Err(ReasonCode::TopicNameInvalid),
+        },
+    }
+}
