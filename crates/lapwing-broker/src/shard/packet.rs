@@ -24,6 +24,10 @@ impl Shard {
                 Err(error) => self.malformed(id, error),
             };
         }
+        if frame.packet_type() == PacketType::Connect {
+            // [MQTT-3.1.0-2], whatever is in it.
+            return self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT");
+        }
         match Packet::decode(frame, version) {
             Ok(packet) => self.handle_packet(id, &packet),
             Err(error) => self.malformed(id, error),
@@ -42,11 +46,12 @@ impl Shard {
             Packet::PingReq => self.send(id, &Packet::PingResp),
             Packet::Disconnect(disconnect) => self.handle_disconnect(id, disconnect),
             Packet::Auth(auth) => self.handle_auth(id, auth),
-            Packet::Connect(_) => {
-                self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT"); // [MQTT-3.1.0-2]
-            }
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                self.fault(id, ReasonCode::ProtocolError, &"a packet that only servers send");
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => {
+                self.fault(id, ReasonCode::ProtocolError, &"a packet that has no place here");
             }
         }
     }

@@ -246,6 +246,12 @@ impl Client {
         messages
     }
 
+    /// All packets that are there.
+    pub(super) fn take_all(&self) -> Vec<Received> {
+        let inbox = self.wire(|wire| std::mem::take(&mut wire.inbox));
+        inbox.into_iter().map(|bytes| Received { bytes, version: self.version }).collect()
+    }
+
     /// All messages that are there, without acknowledgement.
     pub(super) fn hold_all(&self) -> Vec<Message> {
         let count = self.wire(|wire| wire.inbox.len());
@@ -302,7 +308,7 @@ impl Client {
 impl Received {
     pub(super) fn packet(&self) -> Packet<'_> {
         let frame = Frame::split(&mut &self.bytes[..], u32::MAX).unwrap().unwrap();
-        Packet::decode(frame, self.version).unwrap()
+        Packet::decode(frame, self.version).unwrap_or_else(|error| panic!("{error}: {:02x?}", self.bytes))
     }
 
     pub(super) fn size(&self) -> usize {

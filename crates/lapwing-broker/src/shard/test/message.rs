@@ -1,5 +1,5 @@
 use lapwing_proto::packet::{
-    PacketId, PayloadFormat, ProtocolVersion, Publish, QoS, TopicAlias, UserProperty,
+    PacketId, PayloadFormat, ProtocolVersion, Publish, QoS, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
 use lapwing_proto::topic::TopicName;
 
@@ -109,7 +109,11 @@ impl From<&Publish<'_>> for Message {
             packet_id: publish.packet_id.map(PacketId::get),
             expiry_s: properties.message_expiry_interval,
             alias: properties.topic_alias.map(TopicAlias::get),
-            identifiers: properties.subscription_identifiers.iter().map(|id| id.get()).collect(),
+            identifiers: properties
+                .subscription_identifiers
+                .iter()
+                .map(SubscriptionIdentifier::get)
+                .collect(),
             is_text: properties.payload_format_indicator.map(|format| format == PayloadFormat::Utf8),
             content_type: properties.content_type.map(Into::into),
             response_topic: properties.response_topic.map(|topic| topic.as_str().into()),
