@@ -190,6 +190,13 @@ impl Client {
         self.wire(|wire| wire.is_blocked = true);
     }
 
+    /// Takes this many bytes of what waits for a client that is blocked.
+    pub(super) fn read_some(&self, count: usize) {
+        let mut world = self.world.borrow_mut();
+        world.write_some(self.id, count);
+        world.settle();
+    }
+
     pub(super) fn unblock(&self) {
         self.wire(|wire| wire.is_blocked = false);
         let mut world = self.world.borrow_mut();
