@@ -5,7 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to a terminal")]
 
 mod command;
+mod conformance;
 mod fuzz;
+mod generate;
 mod interop;
 mod report;
 mod repository;
@@ -27,6 +29,8 @@ Usage: cargo xtask <command>
   test [--only lint|rust|interop]   everything a change must pass; installs what it needs
   interop                           the lapwing binary against real clients of other projects
   tidy                              the project's own rules about its sources
+  generate                          write docs/reference/configuration.md
+  conformance [--check]             write (or check) docs/reference/conformance.md
   fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
   help                              this text
 ";
@@ -55,6 +59,8 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         }
         ["interop"] => with_report(|repository, report| test::run(repository, report, test::Scope::Interop)),
         ["tidy"] => with_report(tidy::run),
+        ["generate"] => generate::run(&repository::root()?),
+        ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),
         ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
         _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
     }

@@ -53,6 +53,11 @@ impl Repository {
         Ok(Self { files: files(&root)?, target: PathBuf::from(target), packages, root })
     }
 
+    /// The text of the file at `path`, from the root, if there is one.
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
+        self.files.iter().find(|file| file.path == path).map(|file| &*file.text)
+    }
+
     /// The files whose names end in one of `extensions`, but neither vendored nor generated.
     pub(crate) fn sources<'a>(&'a self, extensions: &'a [&str]) -> impl Iterator<Item = &'a File> {
         self.files.iter().filter(|file| file.is_ours() && extensions.contains(&file.extension()))

@@ -64,6 +64,8 @@ struct Socket {
     is_read_closed: bool,
     /// Whether the last write went through.
     is_writable: bool,
+    /// Whether a write has failed: the connection is removed after what can still be read.
+    is_broken: bool,
     /// Whether all has been written that ever will be; what still comes is thrown away.
     is_drained: bool,
 }
@@ -145,8 +147,8 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
-        let wakes_at =
-            [self.shard.poll_timeout(), self.closing.front().map(|&(at, _)| at), self.accept_after];
+        let accept_after = self.accept_after.filter(|_| self.shard.is_accepting());
+        let wakes_at = [self.shard.poll_timeout(), self.closing.front().map(|&(at, _)| at), accept_after];
         // A millisecond more, since the clock's milliseconds are cut off.
         let until =
             |at: Instant| if at <= now { Duration::ZERO } else { at.since(now) + Duration::from_millis(1) };
@@ -236,6 +238,7 @@ impl EventLoop {
             is_paused: false,
             is_read_closed: false,
             is_writable: true,
+            is_broken: false,
             is_drained: false,
         };
         if self.sockets.len() <= id.index() {
@@ -256,14 +259,15 @@ impl EventLoop {
             Ok(0) => self.remove(id, now),
             Ok(count) => {
                 // A full buffer may not have been all; nor may anything be that came with the peer's end.
-                if count == self.buffer.len() || socket.is_read_closed {
+                if count == self.buffer.len() || socket.is_read_closed || socket.is_broken {
                     make_ready(&mut self.ready, socket);
                 }
                 if !socket.is_drained {
                     self.shard.receive(id, &self.buffer[..count], now);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // After a failed write nothing may follow, even if nothing can be read either.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_broken => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => make_ready(&mut self.ready, socket),
             Err(_) => self.remove(id, now),
         }
@@ -284,6 +288,8 @@ impl EventLoop {
             for id in dirty.drain(..) {
                 if self.write(id) {
                     self.shard.drained(id, now);
+                }
+                if self.shard.wants_bytes(id) {
                     self.resume(id);
                 }
                 self.close_if_done(id, now);
@@ -309,9 +315,8 @@ impl EventLoop {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.is_writable = false,
                 Err(_) => {
-                    // Gone; the next read says so.
                     outbox.clear();
-                    socket.is_read_closed = true;
+                    socket.is_broken = true;
                     make_ready(&mut self.ready, socket);
                 }
             }

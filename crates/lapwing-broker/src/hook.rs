@@ -135,6 +135,7 @@ pub struct Client {
 /// Who is let in without further proof of who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Anonymous {
     /// Nobody.
     None,
@@ -179,5 +180,54 @@ impl Authorizer for AllowAll {
 
     fn may_subscribe(&self, _: &Client, _: TopicFilter<'_>) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_proto::session::Instant;
+
+    use super::*;
+    use crate::limit::Limits;
+    use crate::mailbox::mailbox;
+    use crate::shard::{Shard, Shared};
+
+    #[test]
+    fn who_is_let_in_without_proof() {
+        let peer = ([203, 0, 113, 7], 50_000).into();
+        let (sender, mailbox) = mailbox(None);
+        let limits = Limits::default();
+        let shared =
+            Shared { limits, authenticator: Arc::new(Anonymous::None), authorizer: Arc::new(AllowAll) };
+        let mut shard = Shard::new(Arc::new(shared), sender.clone());
+        let connection = shard.accept(peer, false, Instant::default());
+        let is_accepted = |anonymous: Anonymous, is_local| {
+            let credentials = Credentials {
+                peer,
+                is_local,
+                version: ProtocolVersion::V5,
+                client_id: "c",
+                user_name: Some("root"),
+                password: Some(b"secret"),
+            };
+            match anonymous.authenticate(&credentials, &Later::new(&sender, connection)) {
+                Some(Verdict::Accept(_)) => true,
+                Some(Verdict::Refuse(reason_code, _)) => {
+                    assert_eq!(reason_code, ReasonCode::NotAuthorized);
+                    false
+                }
+                None => panic!("it needs no time"),
+            }
+        };
+        assert_eq!(Anonymous::default(), Anonymous::Loopback);
+        for (anonymous, from_here, from_elsewhere) in [
+            (Anonymous::None, false, false),
+            (Anonymous::Loopback, true, false),
+            (Anonymous::All, true, true),
+        ] {
+            assert_eq!(is_accepted(anonymous, true), from_here, "{anonymous:?}");
+            assert_eq!(is_accepted(anonymous, false), from_elsewhere, "{anonymous:?}");
+        }
+        assert!(mailbox.take().is_empty());
     }
 }

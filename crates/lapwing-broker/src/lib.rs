@@ -14,6 +14,7 @@
 mod broker;
 mod clock;
 mod event_loop;
+mod excerpt;
 pub mod hook;
 mod limit;
 mod mailbox;

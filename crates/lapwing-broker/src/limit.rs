@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 /// in CONNACK.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Seconds from accepting a connection to the whole CONNECT. 1 to 65,535.
     pub connect_timeout_s: u16,
@@ -30,18 +31,24 @@ pub struct Limits {
     pub session_expiry_maximum_s: u32,
     /// Sessions, connected or not.
     pub sessions_maximum: usize,
+    /// Filters in one SUBSCRIBE or UNSUBSCRIBE: what holds up the other clients for a moment. A client that
+    /// sends more is disconnected.
+    pub packet_filters_maximum: usize,
     /// Subscriptions of a session.
     pub subscriptions_maximum: usize,
+    /// About how many bytes the subscriptions of a session may take: 200 for each, three times its filter, and
+    /// 60 for each level of a filter with wildcards.
+    pub subscription_bytes_maximum: usize,
     /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
     /// 2 messages wait in the session's queue; above twice as many nothing is read from it.
     pub outbox_bytes_maximum: usize,
     /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_messages_maximum: usize,
-    /// The same in bytes.
+    /// Bytes of the messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_bytes_maximum: usize,
     /// Retained messages. Above it new topics are not retained.
     pub retained_messages_maximum: usize,
-    /// The same in bytes.
+    /// Bytes of the retained messages. Above it new topics are not retained.
     pub retained_bytes_maximum: usize,
 }
 
@@ -59,7 +66,9 @@ impl Default for Limits {
             keep_alive_maximum_s: 0,
             session_expiry_maximum_s: u32::MAX,
             sessions_maximum: 1_000_000,
+            packet_filters_maximum: 20_000,
             subscriptions_maximum: 100_000,
+            subscription_bytes_maximum: 64 * 1024 * 1024,
             outbox_bytes_maximum: 16 * 1024 * 1024,
             queue_messages_maximum: 100_000,
             queue_bytes_maximum: 64 * 1024 * 1024,
@@ -70,8 +79,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Says what is wrong with a value that cannot be.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// Whether each value can be.
+    ///
+    /// # Errors
+    /// A sentence that names the value which cannot, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
         // A message is kept in the encoding of 5.0 and with its topic name, for which an alias may have stood. So
         // it can be longer than what arrived.
         const LARGEST: u32 = lapwing_proto::packet::MAXIMUM_PACKET_SIZE - 128 * 1024;
@@ -84,6 +96,7 @@ impl Limits {
         not_zero("topic_levels_maximum", self.topic_levels_maximum == 0)?;
         not_zero("connect_packet_size_maximum", self.connect_packet_size_maximum == 0)?;
         not_zero("packet_size_maximum", self.packet_size_maximum == 0)?;
+        not_zero("packet_filters_maximum", self.packet_filters_maximum == 0)?;
         if self.packet_size_maximum > LARGEST {
             return Err(format!("limits.packet_size_maximum must be at most {LARGEST}"));
         }

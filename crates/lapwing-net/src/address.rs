@@ -21,6 +21,9 @@ pub enum AddressError {
     /// No host.
     #[error("'{0}': the host is missing; write tcp://HOST:PORT")]
     NoHost(String),
+    /// A number alone, which is no host.
+    #[error("'{0}' is only a port; write 127.0.0.1:{0} for this machine alone, or 0.0.0.0:{0} for all")]
+    OnlyPort(String),
     /// The port is no number from 0 to 65535.
     #[error("'{0}': '{1}' is no port; a port is a number from 0 to 65535")]
     InvalidPort(String, String),
@@ -68,6 +71,9 @@ impl FromStr for Address {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
             return Err(AddressError::NoHost(text.into()));
+        }
+        if port.is_none() && host.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(AddressError::OnlyPort(text.into()));
         }
         let port = match port {
             None => DEFAULT_PORT,
@@ -126,6 +132,7 @@ mod tests {
             (":1883", "host is missing"),
             ("tcp://x:99999", "'99999' is no port"),
             ("tcp://x:", "'' is no port"),
+            ("1884", "0.0.0.0:1884"),
             ("tcp://me@x:1", "without a path or a user name"),
             ("tcp://x:1/topic", "without a path or a user name"),
         ] {

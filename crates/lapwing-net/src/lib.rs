@@ -10,6 +10,6 @@ mod listener;
 mod stream;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
-pub use dial::{DialError, dial};
+pub use dial::{BlockingStream, DialError};
 pub use listener::{Accepted, ListenError, Listener};
 pub use stream::Stream;

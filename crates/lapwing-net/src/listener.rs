@@ -11,6 +11,9 @@ use crate::{Address, Stream};
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 4096;
 
+/// The kernel has no such kind of address, as when IPv6 is switched off.
+const EAFNOSUPPORT: i32 = 97;
+
 /// Accepts connections on one socket address.
 #[derive(Debug)]
 pub struct Listener {
@@ -29,8 +32,8 @@ pub enum ListenError {
     Resolve(Address, io::Error),
     /// Another program listens there.
     #[error(
-        "cannot listen on {0}: the port is taken; stop the program that has it \
-         (`ss -ltnp` shows which), or choose another port with --listen"
+        "cannot listen on {0}: the port is taken; stop the program that has it (`ss -ltnp` shows which), or \
+         choose another port with --listen. ([::] stands for the IPv4 addresses as well: do not list both.)"
     )]
     Taken(Address),
     /// The port is reserved for the administrator.
@@ -68,6 +71,9 @@ impl Listener {
         let listen = || -> io::Result<Self> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
+            if address.is_ipv6() && !address.ip().is_unspecified() {
+                socket.set_only_v6(true)?;
+            }
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
@@ -83,6 +89,7 @@ impl Listener {
                 io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
                     ListenError::NotAvailable(address)
                 }
+                _ if error.raw_os_error() == Some(EAFNOSUPPORT) => ListenError::NotAvailable(address),
                 _ => ListenError::Other(address, error),
             }
         })
@@ -100,8 +107,9 @@ impl Listener {
                 Ok((stream, peer)) => return Accepted::Stream(Stream::accepted(stream, peer)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::None,
                 Err(error) if lacks_descriptors(&error) => return self.shed(),
-                // The connection was gone before it was accepted.
-                Err(_) => {}
+                Err(error) if was_lost(&error) => {}
+                // Nothing known to pass by itself: trying again at once would be trying for ever.
+                Err(_) => return Accepted::Exhausted,
             }
         }
     }
@@ -121,6 +129,13 @@ impl Listener {
 
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+/// The connection was gone before it was accepted: ECONNABORTED, EINTR, EPROTO, EPERM (a firewall), or the
+/// errors of the network that Linux reports here.
+fn was_lost(error: &io::Error) -> bool {
+    const CODES: [i32; 11] = [103, 4, 71, 1, 100, 92, 112, 64, 113, 95, 101];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
 /// EMFILE, ENFILE, ENOBUFS, ENOMEM.

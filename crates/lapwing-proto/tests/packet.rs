@@ -289,6 +289,8 @@ fn return_code(code: ReasonCode) -> ReasonCode {
     }
 }
 
+// [MQTT-1.5.4-2]
+// 3.1.1 [MQTT-1.5.3-2]
 #[test]
 fn a_string_with_null_is_not_written() {
     let mut bytes = Vec::new();

@@ -69,9 +69,12 @@ fn every_vector_gives_what_it_says() {
 }
 
 fn check(vector: &Vector) -> Result<(), String> {
-    let id_is_sound = |id: &String| id.starts_with("MQTT-") && id.split(['.', '-']).count() == 5;
-    if !vector.id.as_ref().is_none_or(id_is_sound) {
-        return Err(format!("{:?} is no identifier of a statement", vector.id));
+    let id_is_sound = |id: &str| {
+        let number = id.strip_prefix("3.1.1 ").unwrap_or(id).strip_prefix("MQTT-");
+        number.is_some_and(|number| number.split(['.', '-']).count() == 4)
+    };
+    if !vector.id.as_ref().is_none_or(|ids| ids.split(", ").all(id_is_sound)) {
+        return Err(format!("{:?} are no identifiers of statements", vector.id));
     }
     let bytes = parse_hex(&vector.hex)?;
     let version = match &*vector.version {

@@ -1,20 +1,24 @@
 //! The configuration: one typed tree, from a file, the environment and flags, in this order.
 
+mod key;
+pub(crate) mod reference;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use lapwing_broker::hook::Anonymous;
 use lapwing_broker::{Address, Limits};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// A directory of the broker's own.
+    /// A directory of the broker's own, made if it is not there. Sessions and messages are not kept in it yet.
     pub(crate) data: Option<PathBuf>,
     /// By names of your choice. None: the loopback addresses on port 1883.
     pub(crate) listeners: BTreeMap<String, Listener>,
@@ -27,30 +31,31 @@ pub(crate) struct Config {
 }
 
 /// A place to listen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
-    /// `tcp://HOST:PORT` or `HOST:PORT`.
+    /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
+    /// `127.0.0.1` and `::1` on port 1883.
     pub(crate) bind: String,
 }
 
 /// Who is let in.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Authentication {
-    /// Who is let in without further proof of who they are: `none`, `loopback` or `all`.
+    /// Who is let in without further proof of who they are: nobody, clients on this machine, or everybody.
     pub(crate) anonymous: Anonymous,
 }
 
 /// What is logged.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     /// The least important lines that are written.
     pub(crate) level: LogLevel,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
     Error,
@@ -65,6 +70,11 @@ pub(crate) enum LogLevel {
 const TOP_LEVEL_VARIABLES: [&str; 1] = ["LAPWING_DATA"];
 
 impl Config {
+    /// Reads a file, and nothing else.
+    pub(crate) fn from_file(path: &Path) -> anyhow::Result<Self> {
+        decode(read_file(path)?, &path.display().to_string())
+    }
+
     /// Joins the file, the environment, and the `key=value` settings of the command line.
     pub(crate) fn load(file: Option<&Path>, settings: &[String]) -> anyhow::Result<Self> {
         let mut merged = Table::new();
@@ -85,6 +95,13 @@ impl Config {
         decode(merged, "the configuration")
     }
 
+    /// Whether a broker could be started with it, as far as can be said without doing so.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.limits.check().map_err(|fault| anyhow!(fault))?;
+        self.addresses()?;
+        Ok(())
+    }
+
     /// The addresses to listen on.
     pub(crate) fn addresses(&self) -> anyhow::Result<Vec<Address>> {
         let parse = |(name, listener): (&String, &Listener)| {
@@ -97,11 +114,13 @@ impl Config {
 fn read_file(path: &Path) -> anyhow::Result<Table> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    // The text itself is decoded first, since only then the error knows the line.
-    if let Err(error) = toml::from_str::<Config>(&text) {
-        bail!("{shown}: {}", error.to_string().trim_end());
+    let sentence = |error: toml::de::Error| anyhow!("{shown}: {}", error.to_string().trim_end());
+    let table: Table = text.parse().map_err(sentence)?;
+    // The text itself is decoded, since only then the error knows the line.
+    match toml::from_str::<Config>(&text) {
+        Ok(_) => Ok(table),
+        Err(error) => Err(with_suggestion(sentence(error), &table)),
     }
-    text.parse().with_context(|| shown.to_string())
 }
 
 /// `LAPWING_LIMITS__PACKET_SIZE_MAXIMUM` is `limits.packet_size_maximum`.
@@ -126,7 +145,16 @@ fn layer(key: &str, value: &str, origin: &str) -> anyhow::Result<Table> {
 }
 
 fn decode<T: DeserializeOwned>(table: Table, origin: &str) -> anyhow::Result<T> {
-    Value::Table(table).try_into().map_err(|error| anyhow!("{origin}: {}", error.to_string().trim_end()))
+    Value::Table(table.clone())
+        .try_into()
+        .map_err(|error| with_suggestion(anyhow!("{origin}: {}", error.to_string().trim_end()), &table))
+}
+
+fn with_suggestion(error: anyhow::Error, table: &Table) -> anyhow::Error {
+    match key::suggestion(table) {
+        Some(suggestion) => anyhow!("{error}\n{suggestion}"),
+        None => error,
+    }
 }
 
 /// Puts `over` on top of `under`, table by table.

@@ -20,11 +20,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(command::serve::Serve),
+    Pub(command::publish::Publish),
+    Sub(command::subscribe::Subscribe),
+    Config(command::config::ConfigCommand),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Pub(publish) => publish.run(),
+        Command::Sub(subscribe) => subscribe.run(),
+        Command::Config(config) => config.run(),
     };
     exit::report(result)
 }

@@ -110,6 +110,7 @@ test("an assigned client identifier", async (t) => {
 });
 
 const takeover = { skip: process.env.INTEROP_BROKER_COMMAND && "Mosquitto 2.0 closes without a DISCONNECT" };
+// [MQTT-3.1.4-3]
 test("a taken over connection is told so", takeover, async (t) => {
   const peer = peers(t, broker);
   const first = await peer("5", { clientId: "door" });

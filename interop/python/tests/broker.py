@@ -116,7 +116,7 @@ class Broker:
                 # There is no event to wait for: a foreign broker's log is not ours to rely on.
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError("the reference broker did not start\n" + "\n".join(self.log)) from None
-                time.sleep(0.01)
+                time.sleep(0.01)  # sleep: between two attempts to connect
 
 
 def _lapwing() -> str:

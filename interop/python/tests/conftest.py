@@ -13,7 +13,11 @@ from broker import Broker
 PAHO = {
     "test_docs.py",
     "test_door.py",
-    "test_paho.py", "test_paho_deferred.py", "test_paho_keep_alive.py", "test_paho_session.py", "test_paho_v5.py",
+    "test_paho.py",
+    "test_paho_deferred.py",
+    "test_paho_keep_alive.py",
+    "test_paho_session.py",
+    "test_paho_v5.py",
 }
 # One line per file in requirements/: a missing client then fails an import instead of skipping tests in silence.
 SUITES = {

@@ -155,6 +155,7 @@ async def test_it_reconnects_by_itself_and_finds_its_session(peer, protocol):
         assert (await client.receive())[1] == b"meanwhile"
 
 
+# [MQTT-3.1.4-3]
 @pytest.mark.skipif("INTEROP_BROKER_COMMAND" in os.environ, reason="Mosquitto 2.0 closes without a DISCONNECT")
 @in_event_loop
 async def test_the_first_of_two_connections_is_told_that_it_was_taken_over(peer):

@@ -12,6 +12,8 @@ QOS = [0, 1, 2]
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
 
 
+# [MQTT-3.1.4-5], [MQTT-3.2.2-2], [MQTT-4.2-1]
+# 3.1.1 [MQTT-3.1.4-4], [MQTT-3.2.2-1], [MQTT-7.0.0-2], [MQTT-7.1.1-1]
 @every_protocol
 def test_connect_and_disconnect(peer, protocol):
     client = peer(protocol)
@@ -25,6 +27,7 @@ def test_a_client_of_this_machine_may_present_any_user_name_and_password(peer, p
     assert client.subscribe("a", 1) == [1]
 
 
+# 3.1.1 [MQTT-3.1.3-6]
 def test_an_empty_client_id_is_given_one(peer):
     first = peer("3.1.1", client_id="")
     second = peer("3.1.1", client_id="")
@@ -34,6 +37,8 @@ def test_an_empty_client_id_is_given_one(peer):
     assert first.payloads(1) == second.payloads(1) == ["both are there"]
 
 
+# [MQTT-3.3.2-3], [MQTT-3.8.4-8]
+# 3.1.1 [MQTT-3.3.2-3], [MQTT-3.8.4-6]
 @every_protocol
 @pytest.mark.parametrize("subscribed", QOS)
 @pytest.mark.parametrize("published", QOS)
@@ -68,6 +73,8 @@ def test_a_publisher_receives_its_own_messages(peer, protocol):
     assert client.payloads(1) == ["hello"]
 
 
+# [MQTT-4.5.0-1], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
+# 3.1.1 [MQTT-4.5.0-1], [MQTT-4.6.0-5], [MQTT-4.6.0-6]
 @every_protocol
 @pytest.mark.parametrize("qos", QOS)
 def test_a_thousand_messages_arrive_in_order(peer, protocol, qos):
@@ -109,6 +116,7 @@ def test_wildcards(peer):
         assert received == cases[topic_filter], topic_filter
 
 
+# 3.1.1 [MQTT-4.7.2-1]
 def test_a_wildcard_does_not_match_topics_that_begin_with_a_dollar_sign(peer):
     everything, named = peer(), peer()
     everything.subscribe("#")
@@ -121,6 +129,8 @@ def test_a_wildcard_does_not_match_topics_that_begin_with_a_dollar_sign(peer):
     assert named.payloads(1) == ["hidden"]
 
 
+# [MQTT-3.10.4-1], [MQTT-3.10.4-2], [MQTT-3.10.4-4]
+# 3.1.1 [MQTT-3.10.4-1], [MQTT-3.10.4-2]
 @every_protocol
 def test_unsubscribe(peer, protocol):
     subscriber, publisher = peer(protocol), peer(protocol)
@@ -134,6 +144,7 @@ def test_unsubscribe(peer, protocol):
     assert subscriber.payloads(1) == ["3"]
 
 
+# 3.1.1 [MQTT-3.8.4-3]
 def test_subscribing_again_replaces_the_subscription(peer):
     subscriber, publisher = peer(), peer()
     assert subscriber.subscribe("again", 2) == [2]
@@ -144,6 +155,7 @@ def test_subscribing_again_replaces_the_subscription(peer):
     assert [(first.payload, first.qos), (second.payload, second.qos)] == [(b"once", 0), (b"end", 0)]
 
 
+# 3.1.1 [MQTT-3.8.4-4], [MQTT-3.8.4-5], [MQTT-3.9.3-1]
 def test_several_filters_in_one_subscribe(peer):
     subscriber, publisher = peer(), peer()
     assert subscriber.subscribe([("one", 0), ("two", 1), ("three", 2)], None) == [0, 1, 2]
@@ -151,6 +163,8 @@ def test_several_filters_in_one_subscribe(peer):
     assert subscriber.receive().qos == 2
 
 
+# [MQTT-3.3.1-5], [MQTT-3.3.1-9], [MQTT-3.3.1-12]
+# 3.1.1 [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-8], [MQTT-3.3.1-9]
 @every_protocol
 def test_a_retained_message_waits_for_newcomers(peer, protocol):
     publisher, present = peer(protocol), peer(protocol)
@@ -165,6 +179,8 @@ def test_a_retained_message_waits_for_newcomers(peer, protocol):
     assert (message.topic, message.payload, message.qos, bool(message.retain)) == ("lamp/1/state", b"on", 1, True)
 
 
+# [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+# 3.1.1 [MQTT-3.3.1-7], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
 @every_protocol
 def test_a_retained_message_is_replaced_and_deleted(peer, protocol):
     publisher, present = peer(protocol), peer(protocol)
@@ -183,6 +199,7 @@ def test_a_retained_message_is_replaced_and_deleted(peer, protocol):
     assert newcomer.payloads(1) == ["not retained"]
 
 
+# 3.1.1 [MQTT-3.8.4-3]
 def test_subscribing_again_sends_the_retained_message_again(peer):
     client = peer()
     client.publish("lamp", "on", 1, retain=True)
@@ -191,6 +208,8 @@ def test_subscribing_again_sends_the_retained_message_again(peer):
         assert client.receive().retain
 
 
+# [MQTT-3.1.2-7], [MQTT-3.1.2-8]
+# 3.1.1 [MQTT-3.1.2-8]
 @every_protocol
 @pytest.mark.parametrize("qos", QOS)
 def test_the_will_is_sent_when_the_connection_is_lost(peer, protocol, qos):
@@ -201,6 +220,7 @@ def test_the_will_is_sent_when_the_connection_is_lost(peer, protocol, qos):
     assert (message.topic, message.payload, message.qos, bool(message.retain)) == ("will/door", b"lost", qos, False)
 
 
+# 3.1.1 [MQTT-3.1.2-17]
 def test_the_will_can_be_retained(peer):
     watcher = peer()
     watcher.subscribe("will/door")
@@ -211,6 +231,8 @@ def test_the_will_can_be_retained(peer):
     assert newcomer.receive().retain
 
 
+# [MQTT-3.1.2-8], [MQTT-3.1.2-10], [MQTT-3.14.4-3]
+# 3.1.1 [MQTT-3.1.2-10], [MQTT-3.14.4-3]
 @every_protocol
 def test_no_will_after_a_disconnect(peer, protocol):
     watcher = peer(protocol)
@@ -221,6 +243,8 @@ def test_no_will_after_a_disconnect(peer, protocol):
     assert watcher.payloads(1) == ["end"]
 
 
+# [MQTT-3.1.4-3]
+# 3.1.1 [MQTT-3.1.4-2]
 @every_protocol
 def test_a_second_connection_with_the_same_client_id_ends_the_first(peer, protocol):
     first = peer(protocol, client_id="door")

@@ -22,6 +22,7 @@ def delayed_will(delay_s: int, payload: str = "gone") -> Will:
     return Will("will", payload, properties=packet_properties(PacketTypes.WILLMESSAGE, {"WillDelayInterval": delay_s}))
 
 
+# [MQTT-3.1.2-8]
 def test_a_delayed_will_comes_after_its_delay(peer):
     watcher = peer("5")
     watcher.subscribe("will", 1)
@@ -34,6 +35,7 @@ def test_a_delayed_will_comes_after_its_delay(peer):
     assert time.monotonic() - since >= 1
 
 
+# [MQTT-3.1.2-8], [MQTT-3.1.3-9]
 def test_coming_back_in_time_cancels_a_delayed_will(peer):
     session = {"client_id": "door", "clean": False, "properties": {"SessionExpiryInterval": 60}}
     watcher = peer("5")
@@ -45,6 +47,7 @@ def test_coming_back_in_time_cancels_a_delayed_will(peer):
     assert watcher.payloads(1) == ["clock"]
 
 
+# [MQTT-3.1.2-8], [MQTT-4.1.0-2]
 def test_a_delayed_will_comes_at_the_latest_when_the_session_ends(peer):
     watcher = peer("5")
     watcher.subscribe("will", 1)
@@ -60,6 +63,7 @@ def test_message_expiry_travels_with_the_message(peer):
     assert 990 <= subscriber.receive().properties.MessageExpiryInterval <= 1000
 
 
+# [MQTT-3.3.2-5], [MQTT-3.3.2-6]
 def test_expired_messages_are_not_delivered(peer):
     session = {"client_id": "sleeper", "clean": False, "properties": {"SessionExpiryInterval": 60}}
     client = peer("5", **session)
@@ -71,7 +75,7 @@ def test_expired_messages_are_not_delivered(peer):
     publisher.publish("a", "without end", 1)
     publisher.publish("kept", "expired", 1, retain=True, MessageExpiryInterval=1)
     # The passing of the time is the subject here. Brokers may count in whole seconds.
-    time.sleep(2.5)
+    time.sleep(2.5)  # sleep: real time must pass for an expiry
 
     client = peer("5", **session)
     first, second = client.receive(), client.receive()
@@ -137,6 +141,7 @@ def test_a_shared_subscription_receives_no_retained_messages(peer):
     assert member.payloads(1) == ["live"]
 
 
+# [MQTT-4.12.0-1]
 def test_an_unknown_authentication_method_is_refused(peer):
     client = peer("5", connect=False, properties={"AuthenticationMethod": "no-such-method"})
     client.connect(expect=BAD_AUTHENTICATION_METHOD)

@@ -17,6 +17,7 @@ PINGREQ = b"\xc0\x00"
 PINGRESP = b"\xd0\x00"
 
 
+# 3.1.1 [MQTT-3.1.2-24], [MQTT-3.1.2-8]
 def test_a_silent_client_is_closed_and_its_will_sent(broker, peer):
     watcher = peer()
     watcher.subscribe("will", 1)
@@ -33,6 +34,7 @@ def test_a_silent_client_is_closed_and_its_will_sent(broker, peer):
     assert took <= KEEP_ALIVE_S * 1.5 + (1 if broker.is_lapwing else 6)
 
 
+# 3.1.1 [MQTT-3.12.4-1]
 def test_pings_keep_the_connection(broker):
     with socket.create_connection((broker.host, broker.port), timeout=TIMEOUT_S) as client:
         client.sendall(CONNECT)

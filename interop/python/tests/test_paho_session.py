@@ -23,6 +23,8 @@ def keep(peer):
     return make
 
 
+# [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-3.1.2-23], [MQTT-3.2.2-3], [MQTT-4.5.0-1]
+# 3.1.1 [MQTT-3.1.2-4], [MQTT-3.1.2-5], [MQTT-3.2.2-2], [MQTT-3.2.2-3], [MQTT-4.5.0-1]
 @every_protocol
 def test_messages_wait_for_a_session_that_is_away(peer, keep, protocol):
     client = keep(protocol, "sleeper")
@@ -51,6 +53,8 @@ def test_messages_wait_for_a_session_that_is_away(peer, keep, protocol):
     assert client.payloads(1) == ["end"]
 
 
+# [MQTT-3.1.2-23]
+# 3.1.1 [MQTT-3.1.2-4], [MQTT-3.1.2-5]
 @every_protocol
 def test_messages_wait_when_the_connection_was_lost(peer, keep, protocol):
     client = keep(protocol, "sleeper")
@@ -74,6 +78,7 @@ def test_each_return_finds_only_what_is_new(peer, keep):
         assert client.payloads(1) == ["seen"]
 
 
+# 3.1.1 [MQTT-3.3.1-1]
 def test_a_message_without_acknowledgement_is_sent_again(peer, keep):
     client = keep("3.1.1", "sleeper", drop_at_message=True)
     client.subscribe("a", 1)
@@ -85,6 +90,8 @@ def test_a_message_without_acknowledgement_is_sent_again(peer, keep):
     assert (second.payload, second.dup) == (b"twice", True)
 
 
+# [MQTT-3.1.2-4], [MQTT-3.1.4-4], [MQTT-3.2.2-2]
+# 3.1.1 [MQTT-3.1.2-6], [MQTT-3.1.4-3], [MQTT-3.2.2-1]
 @every_protocol
 def test_a_clean_connection_discards_the_session(peer, keep, protocol):
     client = keep(protocol, "sleeper")
@@ -103,6 +110,8 @@ def test_a_clean_connection_discards_the_session(peer, keep, protocol):
     assert not keep(protocol, "sleeper").connack.session_present
 
 
+# [MQTT-3.2.2-3], [MQTT-4.1.0-2]
+# 3.1.1 [MQTT-3.1.2-6], [MQTT-3.2.2-3]
 @every_protocol
 def test_a_clean_session_ends_with_its_connection(peer, keep, protocol):
     client = peer(protocol, client_id="sleeper")
@@ -117,6 +126,8 @@ def test_a_clean_session_ends_with_its_connection(peer, keep, protocol):
     assert client.payloads(1) == ["new"]
 
 
+# [MQTT-3.1.2-5], [MQTT-3.1.4-3]
+# 3.1.1 [MQTT-3.1.2-4], [MQTT-3.1.4-2]
 @every_protocol
 def test_taking_over_keeps_the_session(peer, keep, protocol):
     first = keep(protocol, "door")

@@ -21,6 +21,7 @@ NO_SUBSCRIPTION_EXISTED = 0x11
 shows_puback_codes = pytest.mark.skipif(IS_PAHO_1, reason="paho-mqtt 1.6 does not show the code in PUBACK")
 
 
+# [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_publish_properties_reach_the_subscriber(peer, qos):
     subscriber, publisher = peer("5"), peer("5")
@@ -75,6 +76,7 @@ def test_a_will_keeps_its_properties(peer):
     assert properties.CorrelationData == b"\x01"
 
 
+# [MQTT-3.1.2-8]
 def test_disconnect_with_will_message(peer):
     watcher = peer("5")
     watcher.subscribe("will", 1)
@@ -83,6 +85,7 @@ def test_disconnect_with_will_message(peer):
     assert watcher.payloads(1) == ["left on purpose"]
 
 
+# [MQTT-3.3.4-3]
 def test_the_subscription_identifier_comes_with_each_message(peer):
     subscriber, publisher = peer("5"), peer("5")
     subscriber.subscribe("a/+", 1, SubscriptionIdentifier=7)
@@ -97,6 +100,7 @@ def test_the_subscription_identifier_comes_with_each_message(peer):
     assert received == {"a/x": [7], "b": [268_435_455], "c": None}
 
 
+# [MQTT-3.3.4-3]
 def test_overlapping_subscriptions_are_all_named(peer):
     subscriber, publisher = peer("5"), peer("5")
     subscriber.subscribe("a/+", 1, SubscriptionIdentifier=1)
@@ -127,6 +131,7 @@ def test_a_topic_alias_from_the_client(peer):
     assert not any(hasattr(message.properties, "TopicAlias") for message in messages)
 
 
+# [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11], [MQTT-3.8.4-4]
 def test_retain_handling(peer):
     publisher, client = peer("5"), peer("5")
     publisher.publish("a", "retained", 1, retain=True)
@@ -148,6 +153,7 @@ def test_retain_handling(peer):
     assert subscribe(SubscribeOptions.RETAIN_DO_NOT_SEND) == []
 
 
+# [MQTT-3.8.3-3]
 def test_no_local(peer):
     client, other = peer("5"), peer("5")
     client.subscribe("a", options=SubscribeOptions(qos=1, noLocal=True))
@@ -156,6 +162,7 @@ def test_no_local(peer):
     assert client.payloads(1) == ["another's"]
 
 
+# [MQTT-3.3.1-12], [MQTT-3.3.1-13]
 def test_retain_as_published(peer):
     publisher, keeps, clears = peer("5"), peer("5"), peer("5")
     keeps.subscribe("a", options=SubscribeOptions(qos=1, retainAsPublished=True))
@@ -166,18 +173,20 @@ def test_retain_as_published(peer):
     assert [bool(clears.receive().retain) for _ in range(2)] == [False, False]
 
 
+# [MQTT-3.1.2-23], [MQTT-4.1.0-2]
 def test_a_session_lives_as_long_as_it_asked_for(peer):
     long = {"SessionExpiryInterval": 3600}
     peer("5", client_id="long", clean=False, properties=long).drop()
     peer("5", client_id="none", clean=False).drop()
     peer("5", client_id="short", clean=False, properties={"SessionExpiryInterval": 1}).drop()
     # The passing of the time is the subject here. Brokers may look at their clocks once in a second.
-    time.sleep(2.5)
+    time.sleep(2.5)  # sleep: real time must pass for an expiry
     assert peer("5", client_id="long", clean=False, properties=long).connack.session_present
     assert not peer("5", client_id="none", clean=False).connack.session_present
     assert not peer("5", client_id="short", clean=False).connack.session_present
 
 
+# [MQTT-4.1.0-2]
 def test_disconnect_can_change_the_session_expiry(peer):
     hour = packet_properties(PacketTypes.DISCONNECT, {"SessionExpiryInterval": 3600})
     now = packet_properties(PacketTypes.DISCONNECT, {"SessionExpiryInterval": 0})
@@ -188,6 +197,7 @@ def test_disconnect_can_change_the_session_expiry(peer):
     assert not peer("5", client_id="over", **start).connack.session_present
 
 
+# [MQTT-3.1.3-6], [MQTT-3.1.3-7], [MQTT-3.2.2-16]
 def test_an_empty_client_id_is_answered_with_an_assigned_one(peer):
     first, second = peer("5", client_id=""), peer("5", client_id="")
     names = [client.connack.properties.AssignedClientIdentifier for client in (first, second)]
@@ -197,6 +207,7 @@ def test_an_empty_client_id_is_answered_with_an_assigned_one(peer):
     assert not hasattr(named.connack.properties, "AssignedClientIdentifier")
 
 
+# [MQTT-3.8.4-5], [MQTT-3.8.4-6], [MQTT-3.8.4-7], [MQTT-3.9.3-1], [MQTT-3.10.4-6], [MQTT-3.11.3-1]
 def test_suback_and_unsuback_codes(peer):
     client = peer("5")
     assert client.subscribe(
@@ -217,6 +228,7 @@ def test_puback_and_pubrec_codes(peer, qos):
     assert subscriber.payloads(1) == ["heard"]
 
 
+# [MQTT-3.1.2-24], [MQTT-3.1.2-25]
 def test_a_message_above_the_maximum_packet_size_is_left_out(peer):
     subscriber = peer("5", properties={"MaximumPacketSize": 200})
     subscriber.subscribe("a", 1)
@@ -226,6 +238,7 @@ def test_a_message_above_the_maximum_packet_size_is_left_out(peer):
     assert subscriber.payloads(1) == ["small"]
 
 
+# [MQTT-3.3.4-9], [MQTT-3.3.4-10], [MQTT-4.9.0-2], [MQTT-4.9.0-3]
 @pytest.mark.skipif(IS_PAHO_1, reason="paho-mqtt 1.6 always acknowledges by itself")
 def test_no_more_messages_than_the_receive_maximum(peer):
     subscriber = peer("5", properties={"ReceiveMaximum": 2}, manual_ack=True)

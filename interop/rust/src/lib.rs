@@ -91,7 +91,7 @@ impl Broker {
         while TcpStream::connect((HOST, port)).is_err() {
             assert!(Instant::now() < deadline, "the reference broker did not start");
             // There is no event to wait for: a foreign broker's log is not ours to rely on.
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10)); // sleep: between two attempts to connect
         }
         broker
     }

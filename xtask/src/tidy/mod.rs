@@ -13,6 +13,7 @@ mod sleep;
 
 use anyhow::{Result, bail};
 
+use crate::conformance;
 use crate::report::Report;
 use crate::repository::Repository;
 
@@ -30,6 +31,7 @@ const RULES: &[(&str, Rule)] = &[
     ("links", link::check),
     ("licences", licence::check),
     ("table of dependencies", dependency::check),
+    ("conformance", conformance::check),
 ];
 
 pub(crate) fn run(repository: &Repository, report: &mut Report) {

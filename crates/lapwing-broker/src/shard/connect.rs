@@ -13,8 +13,34 @@ use super::connection::{Open, Pending, Phase};
 use super::disconnect::End;
 use super::session::{Session, SessionKey, Will};
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 use crate::hook::{Client, Credentials, Identity, Later, Verdict};
 use crate::message::Message;
+
+/// Who asks to be let in, as far as a refusal has to do with it.
+#[derive(Clone, Copy)]
+struct Applicant<'a> {
+    version: ProtocolVersion,
+    maximum_packet_size: Option<NonZeroU32>,
+    client_id: &'a str,
+    user_name: Option<&'a str>,
+}
+
+impl<'a> Applicant<'a> {
+    fn new(connect: &Connect<'a>) -> Self {
+        Self {
+            version: connect.version,
+            maximum_packet_size: connect.properties.maximum_packet_size,
+            client_id: connect.client_id,
+            user_name: connect.user_name,
+        }
+    }
+
+    /// Of whose CONNECT only the version can be made out.
+    fn unknown(version: ProtocolVersion) -> Self {
+        Self { version, maximum_packet_size: None, client_id: "", user_name: None }
+    }
+}
 
 impl Shard {
     /// The first packet has arrived: it must be a CONNECT `[MQTT-3.1.0-1]`.
@@ -27,26 +53,28 @@ impl Shard {
             Err(error) => {
                 let version = answering_version(Connect::declared_level(frame), error.reason_code());
                 return match version {
-                    Some(version) => self.refuse(id, version, error.reason_code(), error.fault(), None),
+                    Some(version) => {
+                        self.refuse(id, Applicant::unknown(version), error.reason_code(), error.fault());
+                    }
                     None => self.malformed(id, error),
                 };
             }
         };
-        let (version, maximum) = (connect.version, connect.properties.maximum_packet_size);
+        let applicant = Applicant::new(&connect);
         let client_id = match self.choose_client_id(&connect) {
             Ok(client_id) => client_id,
             Err(fault) => {
-                return self.refuse(id, version, ReasonCode::ClientIdentifierNotValid, fault, maximum);
+                return self.refuse(id, applicant, ReasonCode::ClientIdentifierNotValid, fault);
             }
         };
         if connect.properties.authentication_method.is_some() {
             // [MQTT-4.12.0-1]
             let fault = "the authentication method is not offered";
-            return self.refuse(id, version, ReasonCode::BadAuthenticationMethod, fault, maximum);
+            return self.refuse(id, applicant, ReasonCode::BadAuthenticationMethod, fault);
         }
         if connect.will.is_some_and(|will| !self.is_allowed_depth(will.topic.as_str())) {
             let fault = "the will's topic name has too many levels";
-            return self.refuse(id, version, ReasonCode::TopicNameInvalid, fault, maximum);
+            return self.refuse(id, applicant, ReasonCode::TopicNameInvalid, fault);
         }
         let Some(connection) = self.connection(id) else { return };
         let credentials = Credentials {
@@ -109,18 +137,18 @@ impl Shard {
     }
 
     fn finish_connect(&mut self, id: ConnectionId, connect: &Connect<'_>, client_id: &str, verdict: Verdict) {
-        let (version, maximum) = (connect.version, connect.properties.maximum_packet_size);
+        let applicant = Applicant::new(connect);
         let identity = match verdict {
             Verdict::Accept(identity) => identity,
             Verdict::Refuse(reason_code, reason) => {
                 let is_possible = reason_code.is_error() && reason_code.is_valid_in(PacketType::ConnAck);
                 let reason_code = if is_possible { reason_code } else { ReasonCode::UnspecifiedError };
-                return self.refuse(id, version, reason_code, &reason, maximum);
+                return self.refuse(id, applicant, reason_code, &reason);
             }
         };
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
-        let size = Packet::ConnAck(connack).size(version).unwrap_or(usize::MAX);
+        let size = Packet::ConnAck(connack).size(connect.version).unwrap_or(usize::MAX);
         if size as u64 > u64::from(link.peer.maximum_packet_size) {
             // [MQTT-3.1.2-24]: there is nothing that could be sent instead.
             return self.fault(
@@ -133,7 +161,7 @@ impl Shard {
         let client = Client { client_id: client_id.into(), identity, peer };
         let (session_id, session_present) = match self.find_session(&client, connect) {
             Ok(found) => found,
-            Err(fault) => return self.refuse(id, version, ReasonCode::QuotaExceeded, fault, maximum),
+            Err(fault) => return self.refuse(id, applicant, ReasonCode::QuotaExceeded, fault),
         };
         let limit = self.shared.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
@@ -145,8 +173,10 @@ impl Shard {
         self.stat.clients_connected += 1;
         self.stat.sessions_resumed += u64::from(session_present);
         if let Some(suppressed) = self.arrivals.allow(self.now) {
-            let (client_id, version, user_name) = (&client.client_id, link.version, &connect.user_name);
-            tracing::info!(%peer, ?client_id, ?user_name, %version, session_present, suppressed, "client connected");
+            let (client_id, version) = (&*excerpt(&client.client_id), link.version);
+            let user_name = connect.user_name.map(excerpt);
+            let user_name = user_name.as_deref();
+            tracing::info!(%peer, client_id, user_name, %version, session_present, suppressed, "client connected");
         }
         let deadline = link.keep_alive.server_deadline(self.now);
         let Some(connection) = self.connection_mut(id) else { return };
@@ -266,14 +296,8 @@ impl Shard {
 
     /// Answers a CONNECT with a CONNACK that refuses it, no larger than `maximum`, and ends the connection
     /// `[MQTT-3.1.4-2]`.
-    fn refuse(
-        &mut self,
-        id: ConnectionId,
-        version: ProtocolVersion,
-        reason_code: ReasonCode,
-        fault: &str,
-        maximum: Option<NonZeroU32>,
-    ) {
+    fn refuse(&mut self, id: ConnectionId, applicant: Applicant<'_>, reason_code: ReasonCode, fault: &str) {
+        let Applicant { version, maximum_packet_size: maximum, client_id, user_name } = applicant;
         let mut connack = ConnAck::new(false, reason_code);
         connack.properties.reason_string = Some(fault);
         let maximum = maximum.map_or(MAXIMUM_PACKET_SIZE, NonZero::get);
@@ -288,7 +312,13 @@ impl Shard {
             let _ = connack.encode(version, connection.outbox.bytes());
         }
         self.stat.clients_refused.count(reason_code);
-        self.log_fault(id, reason_code, &fault);
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        if let Some(suppressed) = self.faults.allow(self.now) {
+            let client_id = &*excerpt(client_id);
+            let user_name = user_name.map(excerpt);
+            let user_name = user_name.as_deref();
+            tracing::warn!(%peer, client_id, user_name, %reason_code, suppressed, "client refused: {fault}");
+        }
         self.end(id, End::Lost);
     }
 }

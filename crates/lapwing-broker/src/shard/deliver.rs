@@ -10,6 +10,7 @@ use super::connection::{Connection, Open};
 use super::route::Target;
 use super::stat::Stat;
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 use crate::message::{Delivery, Message};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
@@ -171,9 +172,9 @@ impl Shard {
                 dropped.queue_full += 1;
                 session.overflow += 1;
                 if let Some(suppressed) = self.overflows.allow(self.now) {
-                    let (session_key, count) = (&session.key, std::mem::take(&mut session.overflow));
+                    let (session_key, count) = (session.key.text(), std::mem::take(&mut session.overflow));
                     tracing::warn!(
-                        %session_key,
+                        session_key = &*excerpt(session_key),
                         count,
                         suppressed,
                         "the queue is full: QoS 1 and 2 messages are dropped"

@@ -8,6 +8,7 @@ use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode
 use super::connection::Phase;
 use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Shard {
             return self.fault(id, ReasonCode::ProtocolError, &"a server reference from a client");
         }
         let with_will = disconnect.reason_code != ReasonCode::Success;
-        tracing::debug!(client_id = %self.client_id(id), reason_code = %disconnect.reason_code, "disconnected");
+        tracing::debug!(client_id = self.client_id(id), reason_code = %disconnect.reason_code, "disconnected");
         self.stat.disconnected_by_client += 1;
         self.end(id, if with_will { End::Lost } else { End::Disconnected });
     }
@@ -55,7 +56,7 @@ impl Shard {
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = self.client_id(id);
-            tracing::warn!(%peer, %client_id, %reason_code, suppressed, "connection closed: {fault}");
+            tracing::warn!(%peer, client_id, %reason_code, suppressed, "connection closed: {fault}");
         }
     }
 
@@ -124,6 +125,7 @@ impl Shard {
     /// Forgets a session. A will that is still waiting is published now `[MQTT-3.1.2-8]`.
     pub(super) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.session_mut(id) else { return };
+        session.filter_bytes = 0;
         for filter in std::mem::take(&mut session.filters) {
             self.routes.unsubscribe(id, filter.as_filter());
         }
@@ -179,9 +181,9 @@ impl Shard {
         }
     }
 
-    /// For log lines: the client identifier, escaped; empty before CONNECT.
+    /// For a field of a log line: the client identifier; empty before CONNECT.
     pub(super) fn client_id(&self, id: ConnectionId) -> String {
         let open = self.connection(id).and_then(|connection| connection.open());
-        open.map_or_else(String::new, |open| open.client.client_id.escape_debug().to_string())
+        open.map_or_else(String::new, |open| excerpt(&open.client.client_id).into_owned())
     }
 }

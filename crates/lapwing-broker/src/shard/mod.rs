@@ -237,7 +237,8 @@ impl Shard {
     }
 
     /// Whether bytes of a connection may be read now. If not, it will be among
-    /// [`take_resumed`](Self::take_resumed) later, or its outbox must become empty first, or it is closing.
+    /// [`take_resumed`](Self::take_resumed) later, or some of its outbox must be written first, or it is
+    /// closing.
     pub(crate) fn wants_bytes(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.connection(id) else { return false };
         // Who does not read the answers must not go on asking.

@@ -7,6 +7,7 @@ use lapwing_proto::session::Receipt;
 use lapwing_proto::topic::TopicName;
 
 use super::{ConnectionId, SessionId, Shard};
+use crate::excerpt::excerpt;
 use crate::hook::Client;
 
 impl Shard {
@@ -75,7 +76,12 @@ impl Shard {
             self.stat.messages_dropped.not_authorized += 1;
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
-                tracing::warn!(%client_id, topic = ?name.as_str(), suppressed, "not authorized to publish");
+                tracing::warn!(
+                    client_id,
+                    topic = &*excerpt(name.as_str()),
+                    suppressed,
+                    "not authorized to publish"
+                );
             }
             return ReasonCode::NotAuthorized;
         }
@@ -97,8 +103,9 @@ impl Shard {
         if message.retain && !self.retain(message) {
             self.stat.messages_dropped.not_retained += 1;
             if let Some(suppressed) = self.overflows.allow(self.now) {
-                let topic = message.topic.map(TopicName::as_str);
-                tracing::warn!(?topic, suppressed, "there is no room for another retained message");
+                let topic = message.topic.map(|name| excerpt(name.as_str()));
+                let topic = topic.as_deref();
+                tracing::warn!(topic, suppressed, "there is no room for another retained message");
             }
             if has_answer {
                 return ReasonCode::QuotaExceeded;

@@ -11,7 +11,8 @@ use slab::Slab;
 use super::SessionId;
 use crate::message::Identifiers;
 
-/// Topics whose routes are remembered, and how many targets these may have in all.
+/// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
+/// subscription identifiers counts as several.
 const CACHE_MAXIMUM: usize = 4096;
 const CACHE_TARGETS_MAXIMUM: usize = 256 * 1024;
 /// Longer names are not remembered.
@@ -130,11 +131,11 @@ impl Routes {
         }
         let route = Rc::new(self.resolve(name));
         if name.as_str().len() <= CACHE_NAME_MAXIMUM {
-            let targets = self.cache_targets + route.targets.len();
+            let targets = self.cache_targets + route.weight();
             if self.cache.len() >= CACHE_MAXIMUM || targets > CACHE_TARGETS_MAXIMUM {
                 self.forget_routes();
             }
-            self.cache_targets += route.targets.len();
+            self.cache_targets += route.weight();
             self.cache.insert(name.as_str().into(), Rc::clone(&route));
         }
         route
@@ -147,16 +148,12 @@ impl Routes {
 
     fn resolve(&self, name: TopicName<'_>) -> Route {
         let mut route = Route::default();
-        self.own.matches(name, |&session, subscribed| route.targets.push(Target::new(session, subscribed)));
+        let mut selected = Vec::new();
+        self.own.matches(name, |&session, &subscribed| selected.push((session, subscribed)));
         self.shared.matches(name, |&group, &()| route.groups.push(group));
-        route.targets.sort_unstable_by_key(|target| target.session);
-        route.targets.dedup_by(|later, earlier| {
-            let same = later.session == earlier.session;
-            if same {
-                earlier.merge(later);
-            }
-            same
-        });
+        selected.sort_unstable_by_key(|&(session, _)| session);
+        let same_session = |one: &(SessionId, _), other: &(SessionId, _)| one.0 == other.0;
+        route.targets = selected.chunk_by(same_session).map(Target::overlapping).collect();
         route
     }
 
@@ -176,6 +173,14 @@ impl Routes {
     }
 }
 
+impl Route {
+    /// How much of what may be remembered it takes.
+    fn weight(&self) -> usize {
+        let of_target = |target: &Target| 1 + target.identifiers.as_ref().map_or(0, |some| some.len() / 8);
+        self.groups.len() + self.targets.iter().map(of_target).sum::<usize>()
+    }
+}
+
 impl Target {
     pub(super) fn new(session: SessionId, subscribed: &Subscribed) -> Self {
         Self {
@@ -187,15 +192,21 @@ impl Target {
         }
     }
 
-    /// Overlapping subscriptions deliver one copy, at the highest QoS and with every identifier. Only if
-    /// each of them says no-local is the session's own message kept from it.
-    fn merge(&mut self, other: &Self) {
-        self.qos = self.qos.max(other.qos);
-        self.no_local &= other.no_local;
-        self.retain_as_published |= other.retain_as_published;
-        if let Some(more) = &other.identifiers {
-            let mine = self.identifiers.as_deref().unwrap_or_default();
-            self.identifiers = Some(mine.iter().chain(more.iter()).copied().collect());
+    /// A session's overlapping subscriptions, of which there is at least one, deliver one copy, at the
+    /// highest QoS and with every identifier. Only if each of them says no-local is the session's own message
+    /// kept from it.
+    fn overlapping(selected: &[(SessionId, Subscribed)]) -> Self {
+        let (session, first) = &selected[0];
+        let mut target = Self::new(*session, first);
+        for (_, Subscribed { options, .. }) in &selected[1..] {
+            target.qos = target.qos.max(options.qos);
+            target.no_local &= options.no_local;
+            target.retain_as_published |= options.retain_as_published;
         }
+        if selected.len() > 1 {
+            let identifiers: Arc<[_]> = selected.iter().filter_map(|(_, one)| one.identifier).collect();
+            target.identifiers = Some(identifiers).filter(|identifiers| !identifiers.is_empty());
+        }
+        target
     }
 }

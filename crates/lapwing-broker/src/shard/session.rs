@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
@@ -26,6 +25,8 @@ pub(super) struct Session {
     /// Messages that found the queue full since this was last logged.
     pub(super) overflow: u64,
     pub(super) filters: HashSet<TopicFilterBuf>,
+    /// About how many bytes they and their places in the tree take.
+    pub(super) filter_bytes: usize,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(super) replays: BTreeMap<TopicFilterBuf, Replay>,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
@@ -43,11 +44,11 @@ pub(super) enum SessionKey {
     Identity(Arc<str>),
 }
 
-impl fmt::Display for SessionKey {
-    /// Escaped, for log lines.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl SessionKey {
+    /// For people.
+    pub(super) fn text(&self) -> &str {
         let (Self::ClientId(key) | Self::Identity(key)) = self;
-        key.escape_debug().fmt(f)
+        key
     }
 }
 
@@ -74,6 +75,7 @@ impl Session {
             queue_bytes: 0,
             overflow: 0,
             filters: HashSet::new(),
+            filter_bytes: 0,
             replays: BTreeMap::new(),
             expiry_interval_s: 0,
             expires: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::session::Will;
 use super::timer::Timer;
 use super::{SessionId, Shard};
+use crate::excerpt::excerpt;
 
 impl Shard {
     /// The connection of a session has ended in a way that calls for the will. It is published after its
@@ -44,8 +45,8 @@ impl Shard {
         if !self.may_publish(&client, name, publish.qos, retain) {
             self.stat.messages_dropped.not_authorized += 1;
             if let Some(suppressed) = self.faults.allow(self.now) {
-                let (client_id, topic) = (&client.client_id, name.as_str());
-                tracing::warn!(?client_id, ?topic, suppressed, "not authorized to publish the will");
+                let (client_id, topic) = (&*excerpt(&client.client_id), &*excerpt(name.as_str()));
+                tracing::warn!(client_id, topic, suppressed, "not authorized to publish the will");
             }
             return;
         }

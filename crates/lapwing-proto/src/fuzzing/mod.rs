@@ -4,7 +4,9 @@
 //! them, so that the harnesses are compiled, linted and run on stable Rust as well.
 
 mod decode;
+mod session;
 mod topic_filter;
 
 pub use decode::decode;
+pub use session::session;
 pub use topic_filter::topic_filter;

@@ -5,6 +5,8 @@ use crate::packet::TopicAlias;
 use crate::topic::{TopicName, TopicNameBuf};
 
 /// The topic aliases that the peer has given on one connection.
+///
+/// Holds at most `maximum` names of at most 65,535 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct InboundAliases {
     maximum: u16,
@@ -31,7 +33,10 @@ impl InboundAliases {
         }
         match topic {
             Some(name) => {
-                self.names.insert(alias, name.to_buf());
+                // A peer that sends name and alias each time costs no allocation each time.
+                if self.names.get(&alias).is_none_or(|known| known.as_str() != name.as_str()) {
+                    self.names.insert(alias, name.to_buf());
+                }
                 Ok(name)
             }
             None => self
@@ -44,6 +49,9 @@ impl InboundAliases {
 }
 
 /// The topic aliases that this end gives on one connection: the first topics that are sent get one each.
+///
+/// Holds at most `maximum` names of at most 65,535 bytes. Since the peer chooses how many it takes, this end
+/// passes the lower of the peer's maximum and its own.
 #[derive(Debug, Clone, Default)]
 pub struct OutboundAliases {
     maximum: u16,
@@ -82,12 +90,15 @@ impl OutboundAliases {
         if let Some(&alias) = self.aliases.get(topic.as_str()) {
             return AliasChoice::Alias(alias);
         }
-        match TopicAlias::new(self.aliases.len() as u16 + 1) {
-            Some(alias) if alias.get() <= self.maximum => {
+        if self.aliases.len() >= usize::from(self.maximum) {
+            return AliasChoice::Name;
+        }
+        match TopicAlias::new((self.aliases.len() + 1) as u16) {
+            Some(alias) => {
                 self.aliases.insert(topic.as_str().into(), alias);
                 AliasChoice::NameAndAlias(alias)
             }
-            _ => AliasChoice::Name,
+            None => AliasChoice::Name,
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::packet::{PacketId, QoS};
 /// Which QoS 2 packet identifiers have been received and not yet released is part of the session and
 /// outlives the connection, so that a message which is sent again is not taken for a new one. How many
 /// messages are open is counted from zero on each connection.
+///
+/// A peer that reconnects without releasing anything can make this remember the 65,535 identifiers that there
+/// are, and no more.
 #[derive(Debug, Clone, Default)]
 pub struct Inbound {
     unreleased: HashSet<u16>,

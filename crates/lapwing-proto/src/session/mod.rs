@@ -10,6 +10,7 @@
 //! This module alone knows how the versions differ in behaviour. Time is passed in as an [`Instant`].
 
 mod alias;
+mod client;
 mod error;
 mod inbound;
 mod instant;
@@ -19,6 +20,11 @@ mod outbound;
 mod server;
 
 pub use alias::{AliasChoice, InboundAliases, OutboundAliases};
+pub use client::{
+    AcknowledgeError, Acknowledgement, Cause, CleanStart, ClientError, ClientLimits, ClientSession,
+    ConnectOptions, Connected, Event, Message, MessageReceipt, OptionError, PublishError, ReceivedPacket,
+    RequestError, ServerCapabilities, Token, WillMessage,
+};
 pub use error::SessionError;
 pub use inbound::{Inbound, Receipt};
 pub use instant::Instant;

@@ -19,6 +19,9 @@ pub struct Outbound<M> {
     slots: VecDeque<Slot<M>>,
     /// What remains to be sent again on this connection, before anything new.
     resending: VecDeque<PacketId>,
+    /// Messages in flight, sent on this connection or not.
+    in_flight: u16,
+    /// Those of them that have been sent on this connection.
     open: u16,
     receive_maximum: u16,
     /// Counts PUBRECs, whose order is that of the PUBRELs.
@@ -50,12 +53,16 @@ pub enum Resend<'a, M> {
 
 const IDS: usize = 65_535;
 
+/// A window that a burst has made longer than this gives its memory back once it is empty.
+const KEPT_CAPACITY: usize = 1024;
+
 impl<M> Default for Outbound<M> {
     fn default() -> Self {
         Self {
             first: PacketId::FIRST,
             slots: VecDeque::new(),
             resending: VecDeque::new(),
+            in_flight: 0,
             open: 0,
             receive_maximum: u16::MAX,
             received: 0,
@@ -127,6 +134,7 @@ impl<M> Outbound<M> {
             QoS::ExactlyOnce => Slot::AwaitPubRec(message),
             _ => Slot::AwaitPubAck(message),
         });
+        self.in_flight += 1;
         self.open += 1;
         Ok(id)
     }
@@ -174,6 +182,12 @@ impl<M> Outbound<M> {
             Slot::AwaitPubRec(_) => {
                 let released = Slot::AwaitPubComp(self.received);
                 self.received = self.received.wrapping_add(1);
+                // The peer may know the message without its having been sent again on this connection; the
+                // PUBREL that answers is then the one that would have been sent later.
+                if let Some(at) = self.resending.iter().position(|&id| id == packet_id) {
+                    self.resending.remove(at);
+                    self.open = self.open.saturating_add(1);
+                }
                 match std::mem::replace(&mut self.slots[index], released) {
                     Slot::AwaitPubRec(message) => Ok(Some(message)),
                     _ => Ok(None),
@@ -210,19 +224,21 @@ impl<M> Outbound<M> {
 
     /// How many messages are in flight, over all connections of the session.
     pub fn len(&self) -> usize {
-        let in_flight = |slot: &&Slot<M>| !matches!(slot, Slot::Free | Slot::Reserved);
-        self.slots.iter().filter(in_flight).count()
+        usize::from(self.in_flight)
     }
 
     /// Whether no message is in flight.
     pub fn is_empty(&self) -> bool {
-        self.slots.iter().all(|slot| matches!(slot, Slot::Free | Slot::Reserved))
+        self.in_flight == 0
     }
 
-    /// Gives all messages that the peer has not yet received, in order, and forgets the rest: the session
-    /// has ended.
-    pub fn take(&mut self) -> impl Iterator<Item = (QoS, M)> {
-        self.resending.clear();
+    /// Gives all messages that the peer has not yet received, in order, and forgets the rest, also the
+    /// identifiers of [`reserve`](Self::reserve): the session has ended.
+    pub fn take(&mut self) -> impl Iterator<Item = (QoS, M)> + use<M> {
+        self.first = self.next_id();
+        self.resending = VecDeque::new();
+        self.in_flight = 0;
+        self.open = 0;
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot {
             Slot::AwaitPubAck(message) => Some((QoS::AtLeastOnce, message)),
             Slot::AwaitPubRec(message) => Some((QoS::ExactlyOnce, message)),
@@ -261,6 +277,9 @@ impl<M> Outbound<M> {
         if index == 0 {
             self.drop_free();
         }
+        if !matches!(slot, Slot::Free | Slot::Reserved) {
+            self.in_flight -= 1;
+        }
         match slot {
             Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
             _ => None,
@@ -271,6 +290,9 @@ impl<M> Outbound<M> {
         while let Some(Slot::Free) = self.slots.front() {
             self.slots.pop_front();
             self.first = self.first.next();
+        }
+        if self.slots.is_empty() && self.slots.capacity() > KEPT_CAPACITY {
+            self.slots = VecDeque::new();
         }
     }
 }

@@ -178,6 +178,8 @@ mod tests {
         filter(pattern).matches(TopicName::new(name).unwrap())
     }
 
+    // [MQTT-4.7.1-1], [MQTT-4.7.1-2]
+    // 3.1.1 [MQTT-4.7.1-2], [MQTT-4.7.1-3]
     #[test]
     fn wildcards_are_whole_levels() {
         for text in ["#", "+", "a/#", "+/#", "+/a/+", "/+", "+/", "/", "//#", "a b", "$SYS/#", "ä/+/é"] {
@@ -191,6 +193,8 @@ mod tests {
         }
     }
 
+    // [MQTT-4.7.3-1], [MQTT-4.7.3-2], [MQTT-4.7.3-3]
+    // 3.1.1 [MQTT-4.7.3-1], [MQTT-4.7.3-2], [MQTT-4.7.3-3]
     #[test]
     fn text_has_bounds() {
         assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
@@ -201,6 +205,7 @@ mod tests {
         assert_eq!(TopicFilter::new(&"é".repeat(32_768)), Err(TopicError::TooLong), "bytes are counted");
     }
 
+    // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
     #[test]
     fn a_shared_filter_has_a_name_and_a_filter() {
         for text in ["$share", "$share/", "$share/a", "$share/a/", "$share//x", "$share//", "$share///"] {
@@ -233,6 +238,8 @@ mod tests {
         assert!(matches("$shared/+", "$shared/x"));
     }
 
+    // [MQTT-4.7.2-1], [MQTT-4.7.3-4]
+    // 3.1.1 [MQTT-4.7.2-1], [MQTT-4.7.3-4]
     #[test]
     fn matches_by_the_rules_of_the_specification() {
         for (pattern, name) in [

@@ -194,6 +194,8 @@ mod tests {
         assert_eq!(matching(&finance, "/finance"), ["+/+", "/+", "/finance"]);
     }
 
+    // [MQTT-4.7.2-1]
+    // 3.1.1 [MQTT-4.7.2-1]
     #[test]
     fn leading_wildcards_do_not_match_names_with_a_dollar() {
         let tree =

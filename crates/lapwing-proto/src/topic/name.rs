@@ -94,6 +94,8 @@ impl fmt::Display for TopicNameBuf {
 mod tests {
     use super::*;
 
+    // [MQTT-3.3.2-2], [MQTT-4.7.0-1], [MQTT-4.7.3-2]
+    // 3.1.1 [MQTT-3.3.2-2], [MQTT-4.7.1-1], [MQTT-4.7.3-2]
     #[test]
     fn all_but_wildcards_and_null_is_allowed() {
         for text in ["a", "/", "//", " ", "$SYS/a", "$share/g/a", "\u{1}", "温度/1", "a\u{fffe}"] {
@@ -108,6 +110,8 @@ mod tests {
         assert_eq!(TopicName::new("a\0"), Err(TopicError::Null));
     }
 
+    // [MQTT-4.7.3-1], [MQTT-4.7.3-3]
+    // 3.1.1 [MQTT-4.7.3-1], [MQTT-4.7.3-3]
     #[test]
     fn length_has_bounds() {
         assert_eq!(TopicName::new(""), Err(TopicError::Empty));

@@ -1,3 +1,7 @@
 //! The subcommands, a file each.
 
+mod client;
+pub(crate) mod config;
+pub(crate) mod publish;
 pub(crate) mod serve;
+pub(crate) mod subscribe;

@@ -77,6 +77,9 @@ fn log(level: LogLevel) {
 fn prepare(directory: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let shown = directory.display();
+    if directory.as_os_str().is_empty() {
+        bail!("the data directory has no name; write --data DIR");
+    }
     if directory.exists() {
         if !directory.is_dir() {
             bail!("the data directory {shown} is no directory; choose another with --data");

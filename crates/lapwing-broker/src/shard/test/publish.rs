@@ -126,7 +126,6 @@ fn topics_are_compared_character_by_character() {
 
 // [MQTT-4.7.1-1]
 // [MQTT-4.7.1-2]
-// [MQTT-4.7.1-3]
 // 3.1.1 [MQTT-4.7.1-2]
 // 3.1.1 [MQTT-4.7.1-3]
 #[test]

@@ -1,0 +1,56 @@
+//! What `pub` and `sub` have in common: how they connect.
+
+use clap::{Args, ValueEnum};
+use lapwing_client::{Address, Client, ConnectOptions, Error, ProtocolVersion, QoS};
+
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The broker: tcp://HOST:PORT
+    #[arg(long, value_name = "ADDRESS", default_value = "tcp://127.0.0.1:1883", env = "LAPWING_URL")]
+    url: Address,
+    /// User name
+    #[arg(short, long, value_name = "NAME")]
+    user: Option<String>,
+    /// Password. Other users of this machine can see it on the command line, not in the environment variable
+    #[arg(short = 'P', long, value_name = "PASSWORD", env = "LAPWING_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+    /// Client identifier; the broker makes one if there is none
+    #[arg(short = 'i', long, value_name = "ID", default_value = "")]
+    client_id: String,
+    /// Version of the protocol
+    #[arg(short = 'V', long, value_name = "VERSION", default_value = "5")]
+    mqtt_version: Version,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Version {
+    #[value(name = "3.1", alias = "31")]
+    V31,
+    #[value(name = "3.1.1", alias = "311")]
+    V311,
+    #[value(name = "5", alias = "5.0")]
+    V5,
+}
+
+/// 0, 1 or 2.
+pub(crate) fn qos(text: &str) -> Result<QoS, String> {
+    let bits = text.parse().ok();
+    bits.and_then(QoS::from_bits).ok_or_else(|| "a quality of service is 0, 1 or 2".to_owned())
+}
+
+impl Connection {
+    pub(crate) fn connect(self) -> Result<Client, Error> {
+        let version = match self.mqtt_version {
+            Version::V31 => ProtocolVersion::V31,
+            Version::V311 => ProtocolVersion::V311,
+            Version::V5 => ProtocolVersion::V5,
+        };
+        // 3.1 cannot leave the identifier to the broker.
+        let is_missing = self.client_id.is_empty() && version == ProtocolVersion::V31;
+        let client_id = if is_missing { format!("lapwing-{}", std::process::id()) } else { self.client_id };
+        let mut options = ConnectOptions::new(version, client_id);
+        options.user_name = self.user;
+        options.password = self.password.map(String::into_bytes);
+        Client::connect(&self.url, options)
+    }
+}

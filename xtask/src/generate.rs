@@ -1,0 +1,27 @@
+//! Pages that are made from the sources. Tests fail when one of them is not what it would be.
+
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+/// Each page, and the arguments with which the program prints it.
+const PAGES: &[(&str, &[&str])] = &[("docs/reference/configuration.md", &["config", "reference"])];
+
+/// Writes all pages.
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    for (page, arguments) in PAGES {
+        let mut program = command::cargo("run");
+        program.args(["--quiet", "--package", "lapwing", "--"]).args(*arguments);
+        let output =
+            program.current_dir(root).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("`lapwing {}` failed", arguments.join(" "));
+        }
+        std::fs::write(root.join(page), output.stdout).with_context(|| format!("cannot write {page}"))?;
+        println!("{page} is written");
+    }
+    Ok(ExitCode::SUCCESS)
+}
