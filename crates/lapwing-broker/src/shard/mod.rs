@@ -168,9 +168,6 @@ impl Shard {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
         let Some(connection) = self.connection_mut(id) else { return };
-        if connection.open().is_some() {
-            connection.heard = now; // also for a part of a packet
-        }
         if connection.tail.is_empty() {
             let mut input = bytes;
             self.handle_packets(id, &mut input);

@@ -19,15 +19,16 @@ impl Shard {
                 _ => {}
             };
         };
-        if frame.packet_type() == PacketType::Connect {
-            return self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT"); // [MQTT-3.1.0-2]
-        }
         if frame.packet_type() == PacketType::Publish {
             // The packet that nearly all packets are.
             return match Publish::decode(frame, version) {
                 Ok(publish) => self.handle_publish(id, &publish),
                 Err(error) => self.malformed(id, error),
             };
+        }
+        if frame.packet_type() == PacketType::Connect {
+            // [MQTT-3.1.0-2], whatever is in it.
+            return self.fault(id, ReasonCode::ProtocolError, &"a second CONNECT");
         }
         match Packet::decode(frame, version) {
             Ok(packet) => self.handle_packet(id, &packet),
@@ -52,7 +53,7 @@ impl Shard {
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp => {
-                self.fault(id, ReasonCode::ProtocolError, &"a packet that only servers send");
+                self.fault(id, ReasonCode::ProtocolError, &"a packet that has no place here");
             }
         }
     }

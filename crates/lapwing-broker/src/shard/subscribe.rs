@@ -63,14 +63,15 @@ impl Shard {
     /// Whether a SUBSCRIBE uses what is not available; then its connection is ended.
     fn is_beyond_capability(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) -> bool {
         let limits = &self.shared.limits;
-        let asks =
-            |test: fn(TopicFilter<'_>) -> bool| subscribe.subscriptions.iter().any(|one| test(one.filter));
+        let has_wildcard = |one: Subscription<'_>| one.filter.has_wildcard();
+        let is_shared = |one: Subscription<'_>| one.filter.share_name().is_some();
+        let subscriptions = || subscribe.subscriptions.iter();
         let has_identifier = subscribe.properties.subscription_identifier.is_some();
         let reason_code = if has_identifier && !limits.subscription_identifier_available {
             ReasonCode::SubscriptionIdentifiersNotSupported
-        } else if !limits.wildcard_subscription_available && asks(TopicFilter::has_wildcard) {
+        } else if !limits.wildcard_subscription_available && subscriptions().any(has_wildcard) {
             ReasonCode::WildcardSubscriptionsNotSupported
-        } else if !limits.shared_subscription_available && asks(|filter| filter.share_name().is_some()) {
+        } else if !limits.shared_subscription_available && subscriptions().any(is_shared) {
             ReasonCode::SharedSubscriptionsNotSupported
         } else {
             return false;

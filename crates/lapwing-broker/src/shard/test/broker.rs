@@ -222,18 +222,27 @@ impl World {
 
     /// Takes what is in an outbox, as the event loop does.
     pub(super) fn write(&mut self, id: ConnectionId) {
-        let Some(wire) = self.wires.get_mut(&id) else { return };
-        let Some(outbox) = self.shard.outbox(id).filter(|_| !wire.is_blocked) else { return };
-        if !outbox.is_empty() {
-            let count = outbox.len();
-            wire.take(outbox.pending());
-            outbox.advance(count);
-            self.shard.written(count);
-            self.shard.drained(id, self.now);
-            self.read(id);
+        if self.wires.get(&id).is_none_or(|wire| wire.is_blocked) {
+            return;
         }
+        self.write_some(id, usize::MAX);
         if self.shard.is_closing(id) && self.shard.outbox(id).is_none_or(|outbox| outbox.is_empty()) {
             self.close(id);
+        }
+    }
+
+    /// Takes up to `maximum` bytes of what is in an outbox.
+    pub(super) fn write_some(&mut self, id: ConnectionId, maximum: usize) {
+        let Some(wire) = self.wires.get_mut(&id) else { return };
+        let Some(outbox) = self.shard.outbox(id).filter(|outbox| !outbox.is_empty()) else { return };
+        let count = outbox.len().min(maximum);
+        wire.take(&outbox.pending()[..count]);
+        outbox.advance(count);
+        let is_empty = outbox.is_empty();
+        self.shard.written(count);
+        if is_empty {
+            self.shard.drained(id, self.now);
+            self.read(id);
         }
     }
 

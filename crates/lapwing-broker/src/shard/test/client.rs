@@ -190,6 +190,13 @@ impl Client {
         self.wire(|wire| wire.is_blocked = true);
     }
 
+    /// Takes this many bytes of what waits for a client that is blocked.
+    pub(super) fn read_some(&self, count: usize) {
+        let mut world = self.world.borrow_mut();
+        world.write_some(self.id, count);
+        world.settle();
+    }
+
     pub(super) fn unblock(&self) {
         self.wire(|wire| wire.is_blocked = false);
         let mut world = self.world.borrow_mut();
@@ -244,6 +251,12 @@ impl Client {
             messages.push(message);
         }
         messages
+    }
+
+    /// All packets that are there.
+    pub(super) fn take_all(&self) -> Vec<Received> {
+        let inbox = self.wire(|wire| std::mem::take(&mut wire.inbox));
+        inbox.into_iter().map(|bytes| Received { bytes, version: self.version }).collect()
     }
 
     /// All messages that are there, without acknowledgement.
@@ -302,7 +315,7 @@ impl Client {
 impl Received {
     pub(super) fn packet(&self) -> Packet<'_> {
         let frame = Frame::split(&mut &self.bytes[..], u32::MAX).unwrap().unwrap();
-        Packet::decode(frame, self.version).unwrap()
+        Packet::decode(frame, self.version).unwrap_or_else(|error| panic!("{error}: {:02x?}", self.bytes))
     }
 
     pub(super) fn size(&self) -> usize {

@@ -49,6 +49,12 @@ fn a_second_connect_ends_the_connection() {
         let client = broker.connect(version, "a");
         client.send(&Packet::Connect(clean(version, "a")));
         client.expect_end(ReasonCode::ProtocolError);
+        // One that is malformed, or of another version, is none the better.
+        for hex in ["10 00", "10 0d 0004 4d515454 06 02 0000 0001 61"] {
+            let client = broker.connect(version, "a");
+            client.send_hex(hex);
+            client.expect_end(ReasonCode::ProtocolError);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use lapwing_proto::packet::{
-    PacketId, PayloadFormat, ProtocolVersion, Publish, QoS, TopicAlias, UserProperty,
+    PacketId, PayloadFormat, ProtocolVersion, Publish, QoS, SubscriptionIdentifier, TopicAlias, UserProperty,
 };
 use lapwing_proto::topic::TopicName;
 
@@ -112,7 +112,7 @@ impl From<&Publish<'_>> for Message {
             identifiers: properties
                 .subscription_identifiers
                 .iter()
-                .map(lapwing_proto::packet::SubscriptionIdentifier::get)
+                .map(SubscriptionIdentifier::get)
                 .collect(),
             is_text: properties.payload_format_indicator.map(|format| format == PayloadFormat::Utf8),
             content_type: properties.content_type.map(Into::into),

@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lapwing_proto::packet::{Connect, ReasonCode, SubscriptionOptions};
+use lapwing_proto::packet::{Connect, PacketType, ReasonCode, SubscriptionOptions};
 
 use super::broker::{Broker, clean, lasting};
 use super::client::Client;
@@ -179,9 +179,8 @@ fn ten_thousand_retained_messages_reach_a_client_at_qos_0() {
         let id = *broker.world().wires.keys().last().unwrap();
         assert!(broker.world().shard.outbox(id).unwrap().len() < 100 * 1024);
         client.unblock();
-        client.take_first(lapwing_proto::packet::PacketType::SubAck);
-        let topics: std::collections::BTreeSet<_> =
-            client.hold_all().into_iter().map(|it| it.topic).collect();
+        client.take_first(PacketType::SubAck);
+        let topics: BTreeSet<_> = client.hold_all().into_iter().map(|it| it.topic).collect();
         assert_eq!(topics.len(), 10_000);
     }
 }
@@ -200,7 +199,7 @@ fn large_retained_messages_are_sent_a_few_at_a_time() {
     let id = *broker.world().wires.keys().last().unwrap();
     assert!(broker.world().shard.outbox(id).unwrap().len() < 200_000);
     client.unblock();
-    client.take_first(lapwing_proto::packet::PacketType::SubAck);
+    client.take_first(PacketType::SubAck);
     assert_eq!(client.hold_all().len(), 100);
 }
 
@@ -251,7 +250,7 @@ fn retained_messages_under_way_go_on_on_the_next_connection() {
     let connect = taking(lasting(V5, "a"), 10);
     let client = broker.join(&connect);
     client.subscribe("t/#", 1);
-    let mut topics = std::collections::BTreeSet::new();
+    let mut topics = BTreeSet::new();
     for message in client.hold_all() {
         client.acknowledge(&message);
         topics.insert(message.topic);
@@ -273,6 +272,18 @@ fn subscribing_again_begins_anew_and_unsubscribing_ends_it() {
     }
     // What had been queued for the earlier ones comes as well, but not all of them fifty times.
     assert!((2000..20_000).contains(&client.receive_all().len()));
+    client.subscribe("t/#", 1);
+    for _ in 0..100 {
+        client.acknowledge(&client.take_first(PacketType::Publish).message());
+    }
+    // From here on all of them come, also those that came already.
+    client.subscribe("t/#", 1);
+    let open = client.hold_all();
+    for message in &open {
+        client.acknowledge(message);
+    }
+    let topics: BTreeSet<_> = client.receive_all().into_iter().map(|it| it.topic).collect();
+    assert_eq!(topics.len(), 2000);
     client.subscribe("t/#", 1);
     client.unsubscribe(&["t/#"]);
     assert!(client.receive_all().len() < 1000);
