@@ -10,6 +10,7 @@ use crate::hook::Client;
 /// Rules for topics and subscriptions. None by default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rules {
     /// Change the topics that clients publish and subscribe to. The first rule whose pattern fits is applied.
     pub rewrite: Vec<Rewrite>,
@@ -20,6 +21,7 @@ pub struct Rules {
 /// Changes a topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rewrite {
     /// Which topics: those of messages, those of subscriptions, or both.
     #[serde(default)]
@@ -34,6 +36,7 @@ pub struct Rewrite {
 /// What a rewrite rule applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AppliesTo {
     /// Topic names of messages.
     Publish,
@@ -47,6 +50,7 @@ pub enum AppliesTo {
 /// A subscription that each client gets when it connects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AutoSubscribe {
     /// A topic filter, in which `%c` stands for the client identifier and `%u` for the user name. A client
     /// whose identifier or user name has one of `+`, `#` and `/` does not get a subscription that names it.
@@ -73,6 +77,14 @@ pub(crate) struct CompiledRules {
 }
 
 impl Rules {
+    /// Whether each rule can be applied.
+    ///
+    /// # Errors
+    /// A sentence that names the rule which cannot, and why.
+    pub fn check(&self) -> Result<(), String> {
+        self.compile().map(drop)
+    }
+
     /// Compiles the rules, or says which one is wrong and why.
     pub(crate) fn compile(&self) -> Result<CompiledRules, String> {
         let mut rewrites = Vec::new();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use lapwing_broker::hook::Anonymous;
-use lapwing_broker::{Address, Limits};
+use lapwing_broker::{Address, Limits, Rules};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) authentication: Authentication,
     /// What peers may make grow.
     pub(crate) limits: Limits,
+    /// What is done with topics and subscriptions beyond the protocol.
+    pub(crate) rules: Rules,
     /// What is logged.
     pub(crate) log: Log,
 }
@@ -97,7 +99,7 @@ impl Config {
 
     /// Whether a broker could be started with it, as far as can be said without doing so.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        self.limits.check().map_err(|fault| anyhow!(fault))?;
+        self.limits.check().and_then(|()| self.rules.check()).map_err(|fault| anyhow!(fault))?;
         self.addresses()?;
         Ok(())
     }

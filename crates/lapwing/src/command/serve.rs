@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lapwing_broker::hook::{AllowAll, Anonymous};
+use lapwing_broker::hook::{Anonymous, Hooks};
 use lapwing_broker::{Address, Broker, ListenError, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -123,8 +123,8 @@ fn start(config: &Config, addresses: Vec<Address>) -> anyhow::Result<Broker> {
         Broker::start(lapwing_broker::Config {
             listeners,
             limits: config.limits.clone(),
-            authenticator: Arc::new(config.authentication.anonymous),
-            authorizer: Arc::new(AllowAll),
+            rules: config.rules.clone(),
+            hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
         })
     };
     match broker(if is_default { loopback() } else { addresses }) {

@@ -9,7 +9,8 @@ use super::Config;
 /// A key of the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Key {
-    /// As in `limits.receive_maximum`; `NAME` stands for a name of the user's choice.
+    /// As in `limits.receive_maximum`; `NAME` stands for a name of the user's choice, and `[]` behind a name says
+    /// that there may be many of these tables.
     pub(crate) path: String,
     /// What it means: the documentation of the field.
     pub(crate) meaning: String,
@@ -19,6 +20,8 @@ pub(crate) struct Key {
 
 /// What stands in a path for a name of the user's choice.
 const NAME: &str = "NAME";
+/// What stands behind the path of a list of tables.
+const LIST: &str = "[]";
 
 impl Key {
     /// All keys, section by section.
@@ -49,6 +52,9 @@ fn collect(schema: &Json, path: &str, keys: &mut Vec<Key>) {
     if named {
         collect(&schema["additionalProperties"], &join(NAME), keys);
     }
+    if schema["items"]["properties"].is_object() {
+        return collect(&schema["items"], &format!("{path}{LIST}"), keys);
+    }
     match schema["properties"].as_object() {
         Some(properties) => properties.iter().for_each(|(name, schema)| collect(schema, &join(name), keys)),
         None if named => {}
@@ -78,6 +84,10 @@ fn paths(table: &Table, path: &str, written: &mut Vec<String>) {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Value::Table(table) if !table.is_empty() => paths(table, &path, written),
+            Value::Array(items) if items.iter().any(Value::is_table) => {
+                let tables = items.iter().filter_map(Value::as_table);
+                tables.for_each(|table| paths(table, &format!("{path}{LIST}"), written));
+            }
             _ => written.push(path),
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn page() -> anyhow::Result<String> {
     for section in keys.chunk_by(|one, other| one.section() == other.section()) {
         let heading = match section[0].section() {
             "" => "Top level".to_owned(),
+            section if section.ends_with("[]") => format!("`[[{}]]`", section.trim_end_matches("[]")),
             section => format!("`[{section}]`"),
         };
         page.push_str(&format!(
