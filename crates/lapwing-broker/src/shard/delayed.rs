@@ -86,6 +86,9 @@ impl Delayed {
 
 /// The topic name that a client may publish to is the one behind the delay.
 pub(super) fn inner(name: TopicName<'_>) -> Result<(Option<u32>, TopicName<'_>), ReasonCode> {
+    if !name.is_system() {
+        return Ok((None, name));
+    }
     match split(name.as_str()) {
         None => Ok((None, name)),
         Some(Err(reason_code)) => Err(reason_code),

@@ -1,10 +1,8 @@
 //! A message from a client: from its PUBLISH to its acknowledgement.
 
-use std::borrow::Cow;
-
 use lapwing_proto::packet::{Ack, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode};
-use lapwing_proto::session::Receipt;
-use lapwing_proto::topic::TopicName;
+use lapwing_proto::session::{Receipt, SessionError};
+use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
@@ -22,11 +20,17 @@ impl Shard {
             );
         }
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
-        let topic = match self.resolve_topic(id, publish) {
-            Ok(topic) => topic,
-            Err(()) => return,
+        let resolved;
+        let name = match (publish.topic, publish.properties.topic_alias) {
+            (Some(name), None) => name,
+            _ => match self.resolve_topic(id, publish) {
+                Ok(name) => {
+                    resolved = name;
+                    resolved.as_name()
+                }
+                Err(error) => return self.fault(id, error.reason_code(), &error),
+            },
         };
-        let Ok(name) = TopicName::new(&topic) else { return };
         if !self.is_allowed_depth(name.as_str()) {
             return self.fault(id, ReasonCode::TopicNameInvalid, &"a topic name with too many levels");
         }
@@ -51,19 +55,15 @@ impl Shard {
         self.acknowledge(id, session_id, publish, reason_code);
     }
 
-    /// The topic name of a PUBLISH, with its alias resolved; only then is it copied.
-    fn resolve_topic<'a>(&mut self, id: ConnectionId, publish: &Publish<'a>) -> Result<Cow<'a, str>, ()> {
-        if let (Some(name), None) = (publish.topic, publish.properties.topic_alias) {
-            return Ok(Cow::Borrowed(name.as_str()));
-        }
-        let open = self.open_mut(id).ok_or(())?;
-        match open.link.inbound_aliases.resolve(publish.topic, publish.properties.topic_alias) {
-            Ok(name) => Ok(Cow::Owned(name.as_str().to_owned())),
-            Err(error) => {
-                self.fault(id, error.reason_code(), &error);
-                Err(())
-            }
-        }
+    /// The topic name of a PUBLISH that has an alias.
+    fn resolve_topic(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<TopicNameBuf, SessionError> {
+        let open = self.open_mut(id).ok_or(SessionError::TopicAliasUnknown(0))?;
+        let aliases = &mut open.link.inbound_aliases;
+        aliases.resolve(publish.topic, publish.properties.topic_alias).map(TopicName::to_buf)
     }
 
     /// A new message from a client: it is passed on, if the client may publish it.
@@ -171,7 +171,8 @@ impl Shard {
 
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
     pub(super) fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
-        let is_own = ["$SYS/", "$share/"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        let starts = |prefix: &&str| name.as_str().starts_with(prefix);
+        let is_own = name.is_system() && ["$SYS/", "$share/"].iter().any(starts);
         !is_own && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
     }
 
