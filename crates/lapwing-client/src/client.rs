@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use lapwing_net::{Address, BlockingStream};
 use lapwing_proto::packet::{
-    Disconnect, MAXIMUM_PACKET_SIZE, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription, SubscriptionOptions,
+    Disconnect, MAXIMUM_PACKET_SIZE, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription,
+    SubscriptionOptions,
 };
-use lapwing_proto::session::{ClientError, ClientSession, ConnectOptions, Event, Instant, Message, PublishError};
+use lapwing_proto::session::{
+    ClientError, ClientSession, ConnectOptions, Event, Instant, Message, PublishError,
+};
 use lapwing_proto::topic::TopicFilter;
 
 use crate::Error;

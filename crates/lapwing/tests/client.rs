@@ -46,7 +46,8 @@ fn a_payload_comes_as_it_is_where_no_terminal_is() {
     let broker = Broker::start(&[]);
     let payload = b"\x1b[2J\x00\xff\r";
     stdout(publish(&broker, &["pub", "state", "-", "-r", "-q", "1"], payload));
-    let sub = |arguments: &[&str]| stdout(output(&broker, &[&["sub", "state", "-n", "1"], arguments].concat()));
+    let sub =
+        |arguments: &[&str]| stdout(output(&broker, &[&["sub", "state", "-n", "1"], arguments].concat()));
     assert_eq!(sub(&[]), [&payload[..], b"\n"].concat());
     assert_eq!(sub(&["-v"]), [b"state ", &payload[..], b"\n"].concat());
     assert_eq!(sub(&["-N"]), payload);

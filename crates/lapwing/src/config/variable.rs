@@ -9,8 +9,14 @@ const PREFIX: &str = "LAPWING_";
 const TOP_LEVEL: [&str; 1] = ["LAPWING_DATA"];
 
 /// Variables that are no keys: of `pub` and `sub`, of the examples and the tests.
-const OTHERS: [&str; 5] =
-    ["LAPWING_URL", "LAPWING_PASSWORD", "LAPWING_HOST", "LAPWING_PORT", "LAPWING_BIN"];
+const OTHERS: [&str; 6] = [
+    "LAPWING_URL",
+    "LAPWING_PASSWORD",
+    "LAPWING_HOST",
+    "LAPWING_PORT",
+    "LAPWING_BIN",
+    "LAPWING_REQUIREMENTS",
+];
 
 /// The key that a variable stands for: `LAPWING_LIMITS__PACKET_SIZE_MAXIMUM` is `limits.packet_size_maximum`.
 pub(super) fn key(name: &str) -> Option<String> {
@@ -75,7 +81,10 @@ mod tests {
             let sentence = sentence(name);
             assert_eq!(sentence.is_some(), expected.is_some(), "{name}: {sentence:?}");
             let sentence = sentence.unwrap_or_default();
-            assert!(expected.is_none_or(|text| sentence.contains(name) && sentence.contains(text)), "{sentence}");
+            assert!(
+                expected.is_none_or(|text| sentence.contains(name) && sentence.contains(text)),
+                "{sentence}"
+            );
         }
     }
 }
