@@ -46,4 +46,7 @@ client.on_disconnect = on_disconnect
 client.connect(HOST, PORT, 120)
 payload = json.dumps({"timestamp": int(time.time()), "message": "the door is ready"})
 client.publish("topic", payload=payload, qos=1)
-client.loop_forever()
+try:
+    client.loop_forever()
+except KeyboardInterrupt:
+    client.disconnect()

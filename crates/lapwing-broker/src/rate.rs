@@ -14,8 +14,9 @@ impl Rate {
         Self { per_second, second: 0, used: 0, suppressed: 0 }
     }
 
-    /// Whether a line may be written now; if so, how many were not since the last one.
-    pub(crate) fn allow(&mut self, now: Instant) -> Option<u64> {
+    /// Whether a line may be written now; if so, how many were not since the last one, which is nothing where there
+    /// was none: a log line leaves out a field without a value.
+    pub(crate) fn allow(&mut self, now: Instant) -> Option<Option<u64>> {
         let second = now.as_millis() / 1000;
         if second != self.second {
             self.second = second;
@@ -26,7 +27,8 @@ impl Rate {
             return None;
         }
         self.used += 1;
-        Some(std::mem::take(&mut self.suppressed))
+        let suppressed = std::mem::take(&mut self.suppressed);
+        Some((suppressed > 0).then_some(suppressed))
     }
 }
 
@@ -38,11 +40,11 @@ mod tests {
     fn lines_beyond_the_rate_are_counted_and_reported_with_the_next_one() {
         let mut rate = Rate::new(2);
         let at = Instant::from_millis;
-        assert_eq!(rate.allow(at(5000)), Some(0));
-        assert_eq!(rate.allow(at(5100)), Some(0));
+        assert_eq!(rate.allow(at(5000)), Some(None));
+        assert_eq!(rate.allow(at(5100)), Some(None));
         assert_eq!(rate.allow(at(5200)), None);
         assert_eq!(rate.allow(at(5999)), None);
-        assert_eq!(rate.allow(at(6000)), Some(2));
-        assert_eq!(rate.allow(at(6001)), Some(0));
+        assert_eq!(rate.allow(at(6000)), Some(Some(2)));
+        assert_eq!(rate.allow(at(6001)), Some(None));
     }
 }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use lapwing_net::{Address, BlockingStream};
 use lapwing_proto::packet::{
-    Disconnect, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription, SubscriptionOptions,
+    Disconnect, MAXIMUM_PACKET_SIZE, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription,
+    SubscriptionOptions,
 };
-use lapwing_proto::session::{ClientSession, ConnectOptions, Event, Instant, Message, PublishError};
+use lapwing_proto::session::{
+    ClientError, ClientSession, ConnectOptions, Event, Instant, Message, PublishError,
+};
 use lapwing_proto::topic::TopicFilter;
 
 use crate::Error;
@@ -35,7 +38,13 @@ pub struct Client {
 
 impl Client {
     /// Connects, and waits for the server to accept the client.
-    pub fn connect(address: &Address, options: ConnectOptions) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`] and [`Error::NotMqtt`] if there is no MQTT broker at the address.
+    pub fn connect(address: &Address, mut options: ConnectOptions) -> Result<Self, Error> {
+        // One message is sent at a time, however large it may be.
+        options.limits.stored_bytes = options.limits.stored_bytes.max(MAXIMUM_PACKET_SIZE as usize);
+        let timeout = options.connack_timeout;
         let session = ClientSession::new(options)?;
         let stream = BlockingStream::dial(address, DIAL_TIMEOUT)?;
         let mut client = Self {
@@ -46,7 +55,18 @@ impl Client {
             messages: VecDeque::new(),
         };
         client.session.connected(client.now());
-        client.wait(|event| match event {
+        client.accepted().map_err(|error| match error {
+            Error::Protocol(ClientError::ConnAckTimeout) => Error::NoAnswer(address.clone(), timeout),
+            Error::Protocol(error) => Error::NotMqtt { address: address.clone(), error: Some(error) },
+            Error::Lost(_) => Error::NotMqtt { address: address.clone(), error: None },
+            error => error,
+        })?;
+        Ok(client)
+    }
+
+    /// Waits for CONNACK.
+    fn accepted(&mut self) -> Result<(), Error> {
+        self.wait(|event| match event {
             Event::Connected(_) => Some(Ok(())),
             Event::Refused(packet) => {
                 let connack = packet.connack();
@@ -55,8 +75,7 @@ impl Client {
                 Some(Err(Error::Refused { reason_code, reason_string: reason_string.map(str::to_owned) }))
             }
             _ => None,
-        })??;
-        Ok(client)
+        })?
     }
 
     /// Publishes a message and waits until the server has it: until it is written at QoS 0, until it is

@@ -1,4 +1,6 @@
-use lapwing_net::DialError;
+use std::time::Duration;
+
+use lapwing_net::{Address, DialError};
 use lapwing_proto::packet::ReasonCode;
 use lapwing_proto::session::{Cause, ClientError, OptionError, PublishError, RequestError};
 use lapwing_proto::topic::TopicError;
@@ -9,6 +11,17 @@ pub enum Error {
     /// No connection could be made.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// Something listens there, but does not say a word.
+    #[error("{0} takes connections, but did not answer CONNECT within {1:?}; is this an MQTT broker?")]
+    NoAnswer(Address, Duration),
+    /// What answers there does not speak MQTT, or closes the connection before it says whether the client is let in.
+    #[error("{address} did not answer CONNECT{}; is this an MQTT broker?", not_mqtt(.error))]
+    NotMqtt {
+        /// Where.
+        address: Address,
+        /// What is wrong with the answer, if there was any.
+        error: Option<ClientError>,
+    },
     /// The options contradict each other.
     #[error(transparent)]
     Option(#[from] OptionError),
@@ -52,6 +65,13 @@ pub enum Error {
     /// A topic or filter is none.
     #[error("'{0}' is not valid: {1}")]
     Topic(String, TopicError),
+}
+
+fn not_mqtt(error: &Option<ClientError>) -> String {
+    match error {
+        Some(error) => format!(" with CONNACK: {error}"),
+        None => " but closed the connection".to_owned(),
+    }
 }
 
 fn suffix(reason_string: &Option<String>) -> String {

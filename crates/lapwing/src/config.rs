@@ -1,7 +1,9 @@
 //! The configuration: one typed tree, from a file, the environment and flags, in this order.
 
+mod fault;
 mod key;
 pub(crate) mod reference;
+pub(crate) mod variable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,8 @@ use toml::{Table, Value};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// A directory of the broker's own, made if it is not there. Sessions and messages are not kept in it yet.
+    /// A directory of the broker's own, made if it is not there. It is reserved for durable sessions; nothing is stored
+    /// there yet.
     pub(crate) data: Option<PathBuf>,
     /// By names of your choice. None: the loopback addresses on port 1883.
     pub(crate) listeners: BTreeMap<String, Listener>,
@@ -68,9 +71,6 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-/// Variables of the environment that are keys of the top level; all others have `__` in their names.
-const TOP_LEVEL_VARIABLES: [&str; 1] = ["LAPWING_DATA"];
-
 impl Config {
     /// Reads a file, and nothing else.
     pub(crate) fn from_file(path: &Path) -> anyhow::Result<Self> {
@@ -85,7 +85,7 @@ impl Config {
         }
         for (name, value) in std::env::vars_os() {
             let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-            if let Some(key) = variable_key(name) {
+            if let Some(key) = variable::key(name) {
                 merge(&mut merged, layer(&key, value, &format!("environment variable {name}"))?);
             }
         }
@@ -116,20 +116,13 @@ impl Config {
 fn read_file(path: &Path) -> anyhow::Result<Table> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let sentence = |error: toml::de::Error| anyhow!("{shown}: {}", error.to_string().trim_end());
+    let sentence = |error: toml::de::Error| anyhow!("{shown}: {}", fault::text(&error));
     let table: Table = text.parse().map_err(sentence)?;
     // The text itself is decoded, since only then the error knows the line.
     match toml::from_str::<Config>(&text) {
         Ok(_) => Ok(table),
         Err(error) => Err(with_suggestion(sentence(error), &table)),
     }
-}
-
-/// `LAPWING_LIMITS__PACKET_SIZE_MAXIMUM` is `limits.packet_size_maximum`.
-fn variable_key(name: &str) -> Option<String> {
-    let key = name.strip_prefix("LAPWING_")?;
-    let is_key = key.contains("__") || TOP_LEVEL_VARIABLES.contains(&name);
-    is_key.then(|| key.to_lowercase().replace("__", "."))
 }
 
 /// A tree with one value in it. The value is TOML if it can be read as such, and a string otherwise.
@@ -149,7 +142,7 @@ fn layer(key: &str, value: &str, origin: &str) -> anyhow::Result<Table> {
 fn decode<T: DeserializeOwned>(table: Table, origin: &str) -> anyhow::Result<T> {
     Value::Table(table.clone())
         .try_into()
-        .map_err(|error| with_suggestion(anyhow!("{origin}: {}", error.to_string().trim_end()), &table))
+        .map_err(|error| with_suggestion(anyhow!("{origin}: {}", fault::text(&error)), &table))
 }
 
 fn with_suggestion(error: anyhow::Error, table: &Table) -> anyhow::Error {
@@ -210,13 +203,5 @@ mod tests {
         let no_number = error("", &["limits.receive_maximum=many"]);
         assert!(no_number.contains("receive_maximum=many"), "{no_number}");
         assert!(error("", &["nothing"]).contains("key=value"));
-    }
-
-    #[test]
-    fn variables_are_keys_only_where_they_look_like_one() {
-        assert_eq!(variable_key("LAPWING_LISTENERS__TCP__BIND").as_deref(), Some("listeners.tcp.bind"));
-        assert_eq!(variable_key("LAPWING_DATA").as_deref(), Some("data"));
-        assert_eq!(variable_key("LAPWING_HOST"), None);
-        assert_eq!(variable_key("HOME"), None);
     }
 }

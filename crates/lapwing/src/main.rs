@@ -7,7 +7,7 @@ mod exit;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// An MQTT broker and its tools.
 #[derive(Debug, Parser)]
@@ -26,11 +26,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
         Command::Config(config) => config.run(),
     };
     exit::report(result)
+}
+
+/// Reads the command line. A variable of the environment that is empty is as good as none.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, |command| {
+            command.mut_args(|argument| match argument.get_env() {
+                Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
+                    argument.env(None)
+                }
+                _ => argument,
+            })
+        });
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

@@ -39,7 +39,7 @@ fn an_unknown_key_is_an_error_with_file_line_and_the_key_that_was_meant() {
         assert!(error.contains(expected), "{error}");
     }
     let error = failure(&run(&["serve", "--set", "limits.nope=1"]), 1);
-    assert!(error.contains("--set limits.nope=1") && error.contains("unknown field `nope`"), "{error}");
+    assert!(error.contains("--set limits.nope=1") && error.contains("unknown key `nope`"), "{error}");
     assert!(!error.contains("did you mean"), "{error}");
 }
 
@@ -49,6 +49,21 @@ fn a_value_of_the_wrong_type_names_its_place() {
     assert!(error.contains("line 2") && error.contains("invalid type"), "{error}");
     let error = failure(&check("[authentication]\nanonymous = 'some'\n"), 1);
     assert!(error.contains("line 2") && error.contains("`loopback`"), "{error}");
+    for (setting, expected) in [
+        ("authentication=1", "expected a table"),
+        ("listeners=1", "expected a table"),
+        ("listeners.lan={}", "missing key `bind`"),
+        ("log.level=1", "expected text"),
+        ("data=1", "expected text"),
+        ("limits.receive_maximum=65536", "expected a number from 0 to 65535"),
+        ("limits.packet_size_maximum=-1", "expected a number from 0 to 4294967295"),
+        ("limits.sessions_maximum=many", "expected a number from 0"),
+    ] {
+        let error = failure(&run(&["config", "show", "--set", setting]), 1);
+        assert!(error.contains(expected), "{setting}: {error}");
+    }
+    let error = failure(&check("limits = 'u16'\n"), 1);
+    assert!(error.contains("limits = 'u16'") && error.contains("expected a table"), "{error}");
     let error = failure(&check("[limits\n"), 1);
     assert!(error.contains("lapwing.toml") && error.contains("line 1"), "{error}");
 }

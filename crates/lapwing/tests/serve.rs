@@ -103,7 +103,10 @@ fn the_data_directory_is_made_for_its_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("deep/data");
     let arguments = ["--data", data.to_str().unwrap()];
-    drop(Broker::start(&arguments));
+    let broker = Broker::start(&arguments);
+    let line = broker.wait_for_line("nothing is stored there yet");
+    assert!(line.contains("WARN") && line.contains(data.to_str().unwrap()), "{line}");
+    drop(broker);
     let mode = std::fs::metadata(&data).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     // It is there now, and nothing was left in it.
@@ -195,7 +198,44 @@ fn a_signal_ends_it_in_good_order() {
         let (status, _) = broker.wait_for_exit(Duration::from_secs(5));
         assert_eq!(status.code(), Some(0), "{:#?}", broker.lines());
         broker.wait_for_line("stopped");
+        broker.wait_for_line(&format!("shutting down on SIG{signal}"));
     }
+}
+
+#[test]
+fn a_variable_that_has_no_effect_is_said_with_the_right_form() {
+    let mut command = lapwing();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("LAPWING_LOG_LEVEL", "debug");
+    command.env("LAPWING_LIMITS__RECEIVE_MAXIMUM", "7").env("LAPWING_URL", "tcp://127.0.0.1:1");
+    let broker = Broker::spawn(command);
+    broker.wait_for_line("kept in memory");
+    let lines = broker.lines();
+    let said: Vec<_> = lines.iter().filter(|line| line.contains("LAPWING_")).collect();
+    assert_eq!(said.len(), 1, "{lines:#?}");
+    assert!(said[0].contains("WARN the environment variable LAPWING_LOG_LEVEL has no effect"), "{said:?}");
+    assert!(said[0].contains("did you mean LAPWING_LOG__LEVEL?"), "{said:?}");
+}
+
+#[test]
+fn tls_on_a_plain_port_is_called_by_its_name() {
+    let broker = Broker::start(&[]);
+    let mut peer = Peer::raw(&broker);
+    peer.try_send_bytes(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00]).unwrap();
+    peer.wait_for_close();
+    broker.wait_for_line("connection closed: this looks like TLS, which this listener does not speak");
+}
+
+#[test]
+fn log_lines_leave_out_what_there_is_not() {
+    let broker = Broker::with_settings(&["authentication.anonymous=none"]);
+    assert_eq!(Peer::raw(&broker).present(&Connect::new(V5, "nameless")), Some(ReasonCode::NotAuthorized));
+    let line = broker.wait_for_line("client refused");
+    assert!(line.contains("client_id=\"nameless\""), "{line}");
+    assert!(!line.contains("suppressed") && !line.contains("user_name"), "{line}");
+    let mut connect = Connect::new(V5, "named");
+    connect.user_name = Some("gate");
+    assert_eq!(Peer::raw(&broker).present(&connect), Some(ReasonCode::NotAuthorized));
+    broker.wait_for_line("user_name=\"gate\"");
 }
 
 /// A client whose socket is full of messages that it does not read.

@@ -53,7 +53,7 @@ def test_the_page_prints_what_it_says(broker, program, answer, tmp_path):
     assert run.returncode == 0
 
 
-@pytest.mark.parametrize("page", ["README", "docs/concepts/mqtt"])
+@pytest.mark.parametrize("page", ["README", "docs/concepts/mqtt", "docs/guides/configuration"])
 def test_the_chinese_page_has_the_same_code(page):
     english, chinese = (
         [(language, text) for language, text, _ in blocks(page + suffix)] for suffix in (".md", ".zh-CN.md")

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -17,15 +18,18 @@ TIMEOUT_S = 20
 PAHO_MAJOR = int(version("paho-mqtt").split(".")[0])
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "paho"
 
-# What the script prints: on_connect, and on_disconnect for a connection that ended without its asking.
+# What the script prints: on_connect, on_disconnect for a connection that ended without its asking, and for one that it
+# ended.
 if PAHO_MAJOR == 1:
     SCRIPT = EXAMPLES / "door.py"
     CONNECTED = "connected: Connection Accepted."
     DISCONNECTED = "disconnected: 7"
+    LEFT = "disconnected: 0"
 else:
     SCRIPT = EXAMPLES / "door_v2.py"
     CONNECTED = "connected: Success"
     DISCONNECTED = "disconnected: Unspecified error"
+    LEFT = "disconnected: Normal disconnection"
 
 
 class Script:
@@ -147,3 +151,12 @@ def test_the_door_reports_once_and_prints_its_events(broker, observer, script):
     script.stop()
     assert script.line() is None, "the script printed more than it should"
     assert observer.messages.empty(), "the script's message arrived more than once"
+
+
+def test_ctrl_c_ends_the_door_in_good_order(broker, script):
+    assert script.line() == CONNECTED
+    assert script.line() == "1"
+    script.process.send_signal(signal.SIGINT)
+    assert script.line() == LEFT
+    assert script.line() is None, "the door prints no traceback"
+    assert script.process.wait(TIMEOUT_S) == 0

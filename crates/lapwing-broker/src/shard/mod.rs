@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use lapwing_proto::packet::{DecodeError, Frame, Publish};
+use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
 use lapwing_proto::session::Instant;
 use slab::Slab;
 
@@ -119,6 +119,8 @@ pub(crate) struct Shard {
 const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// Timers that may be left over beside those that are needed, before they are thrown out.
 const LEFT_TIMERS: usize = 1024;
+/// With which a connection begins that speaks TLS. A CONNECT never begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Shard {
     /// `mailbox` is where late verdicts are to be sent.
@@ -199,6 +201,11 @@ impl Shard {
         while let Some(connection) = self.connection(id) {
             let limits = &self.shared.limits;
             let maximum = match connection.phase {
+                Phase::AwaitingConnect if input.starts_with(&[TLS_HANDSHAKE]) => {
+                    let fault = "this looks like TLS, which this listener does not speak";
+                    self.fault(id, ReasonCode::MalformedPacket, &fault);
+                    break;
+                }
                 Phase::AwaitingConnect => limits.connect_packet_size_maximum,
                 Phase::Open(_) => limits.packet_size_maximum,
                 Phase::Authenticating(_) => return, // what remains is kept until the verdict

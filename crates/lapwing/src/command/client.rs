@@ -1,21 +1,23 @@
 //! What `pub` and `sub` have in common: how they connect.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use lapwing_client::{Address, Client, ConnectOptions, Error, ProtocolVersion, QoS};
 
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// The broker: tcp://HOST:PORT
+    /// Address of the broker: tcp://HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = "tcp://127.0.0.1:1883", env = "LAPWING_URL")]
     url: Address,
     /// User name
     #[arg(short, long, value_name = "NAME")]
     user: Option<String>,
-    /// Password. Other users of this machine can see it on the command line, not in the environment variable
+    /// Password; visible in the process list, and safer in the environment variable LAPWING_PASSWORD
     #[arg(short = 'P', long, value_name = "PASSWORD", env = "LAPWING_PASSWORD", hide_env_values = true)]
     password: Option<String>,
-    /// Client identifier; the broker makes one if there is none
-    #[arg(short = 'i', long, value_name = "ID", default_value = "")]
+    /// Client identifier; the broker makes one if there is none. No session is kept under it
+    #[arg(short = 'i', long, value_name = "ID", default_value = "", hide_default_value = true)]
     client_id: String,
     /// Version of the protocol
     #[arg(short = 'V', long, value_name = "VERSION", default_value = "5")]
@@ -31,6 +33,9 @@ enum Version {
     #[value(name = "5", alias = "5.0")]
     V5,
 }
+
+/// How long the broker may take to let the client in.
+const CONNACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// 0, 1 or 2.
 pub(crate) fn qos(text: &str) -> Result<QoS, String> {
@@ -51,6 +56,7 @@ impl Connection {
         let mut options = ConnectOptions::new(version, client_id);
         options.user_name = self.user;
         options.password = self.password.map(String::into_bytes);
+        options.connack_timeout = CONNACK_TIMEOUT;
         Client::connect(&self.url, options)
     }
 }

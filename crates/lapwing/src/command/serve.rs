@@ -10,19 +10,24 @@ use lapwing_broker::hook::{Anonymous, Hooks};
 use lapwing_broker::{Address, Broker, ListenError, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, variable};
 
 /// Run the broker.
 ///
 /// Without any option it listens on port 1883 of this machine's loopback addresses. Ctrl-C or SIGTERM tells
 /// every client and ends it; a second one ends it at once.
+///
+/// A key of the configuration, such as log.level, can be set in a file (--config), then in the environment
+/// (LAPWING_LOG__LEVEL=debug: two underscores for each dot), then with --set log.level=debug; the later ones go
+/// over the earlier ones. `lapwing config show` prints what holds.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
-    /// A directory of the broker's own
+    /// Reserved for durable sessions; nothing is stored there yet
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Set a key of the configuration, as in limits.receive_maximum=100
@@ -40,8 +45,15 @@ impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let config = Config::load(self.config.as_deref(), &self.set)?;
         log(config.log.level);
+        for sentence in variable::unknown() {
+            tracing::warn!("{sentence}");
+        }
         if let Some(directory) = self.data.as_ref().or(config.data.as_ref()) {
             prepare(directory)?;
+            tracing::warn!(
+                "the data directory {} is reserved for durable sessions; nothing is stored there yet",
+                directory.display()
+            );
         }
         raise_descriptors();
         // Before the listeners, so that no signal finds the broker without a handler.
@@ -49,8 +61,8 @@ impl Serve {
         let addresses = if self.listen.is_empty() { config.addresses()? } else { self.listen };
         let broker = start(&config, addresses)?;
         announce(&broker, config.authentication.anonymous);
-        wait(&broker, signals)?;
-        tracing::info!("shutting down: clients are told");
+        let signal = wait(&broker, signals)?;
+        tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
         broker.shut_down().context("the broker did not stop properly")?;
         tracing::info!("stopped");
         Ok(())
@@ -153,12 +165,12 @@ fn announce(broker: &Broker, anonymous: Anonymous) {
     tracing::info!("sessions and messages are kept in memory: they end with this process");
 }
 
-/// Returns when the broker is to stop.
-fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<()> {
+/// Returns when the broker is to stop: with the signal that says so.
+fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<i32> {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for (count, signal) in signals.forever().enumerate() {
-            if count > 0 || sender.send(()).is_err() {
+            if count > 0 || sender.send(signal).is_err() {
                 // As a shell reports a process that the signal has ended.
                 std::process::exit(128 + signal);
             }
@@ -168,7 +180,8 @@ fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<()> {
         match receiver.recv_timeout(Duration::from_secs(1)) {
             Err(RecvTimeoutError::Timeout) if broker.is_running() => {}
             Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
-            _ => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
+            Ok(signal) => return Ok(signal),
         }
     }
 }

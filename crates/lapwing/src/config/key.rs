@@ -126,7 +126,7 @@ fn with_names(key: &str, written: &str) -> String {
 }
 
 /// How many characters must be inserted, removed or replaced to make one text of the other.
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, wanted) in one.chars().enumerate() {

@@ -20,18 +20,10 @@ earlier ones, key by key:
 3. `--set limits.receive_maximum=100`, any number of times;
 4. `--listen` and `--data`, instead of all `listeners` and of `data`.
 
-```toml
-data = \"/var/lib/lapwing\"
-
-[listeners.lan]
-bind = \"tcp://192.168.1.10:1883\"
-
-[authentication]
-anonymous = \"all\"
-```
-
 `lapwing config check FILE` says what is wrong with a file. `lapwing config show --config FILE` prints what holds in the end, and
 `lapwing config default` what holds without any configuration. A key that there is not is an error.
+
+[Configuring the broker](../guides/configuration.md) shows all of this at work.
 ";
 
 /// The page in Markdown.
