@@ -16,6 +16,9 @@ pub struct Rules {
     pub rewrite: Vec<Rewrite>,
     /// Subscriptions that each client gets when it connects.
     pub auto_subscribe: Vec<AutoSubscribe>,
+    /// What clients of 5.0 that ask for Response Information are told, to make their response topics from. `%c` and
+    /// `%u` stand for the client identifier and the user name, as in `auto_subscribe`.
+    pub response_information: Option<String>,
 }
 
 /// Changes a topic.
@@ -74,6 +77,7 @@ pub struct AutoSubscribe {
 pub(crate) struct CompiledRules {
     rewrites: Vec<(AppliesTo, Regex, String)>,
     auto_subscribe: Vec<(String, SubscriptionOptions)>,
+    response_information: Option<String>,
 }
 
 impl Rules {
@@ -101,7 +105,8 @@ impl Rules {
             TopicFilter::new(&rule.filter).map_err(|error| format!("{place}.filter: {error}"))?;
             auto_subscribe.push((rule.filter.clone(), options));
         }
-        Ok(CompiledRules { rewrites, auto_subscribe })
+        let response_information = self.response_information.clone();
+        Ok(CompiledRules { rewrites, auto_subscribe, response_information })
     }
 }
 
@@ -133,6 +138,12 @@ impl CompiledRules {
             captures.expand(replacement, &mut rewritten);
             Some(rewritten)
         })
+    }
+
+    /// What `client` is told to make its response topics from.
+    pub(crate) fn response_information(&self, client: &Client) -> Option<String> {
+        let user_name = client.identity.user_name.as_deref();
+        expand(self.response_information.as_deref()?, &client.client_id, user_name)
     }
 
     /// The subscriptions that `client` gets.

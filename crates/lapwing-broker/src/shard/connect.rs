@@ -168,9 +168,14 @@ impl Shard {
                 return self.refuse(id, applicant, reason_code, &reason);
             }
         };
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        let client = Client { client_id: client_id.into(), identity, peer };
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
         connack.properties.authentication_data = authentication_data;
+        let is_asked = connect.properties.request_response_information == Some(true); // [MQTT-3.1.2-28]
+        let response = self.shared.rules.response_information(&client).filter(|_| is_asked);
+        connack.properties.response_information = response.as_deref();
         let size = Packet::ConnAck(connack).size(connect.version).unwrap_or(usize::MAX);
         if size as u64 > u64::from(link.peer.maximum_packet_size) {
             // [MQTT-3.1.2-24]: there is nothing that could be sent instead.
@@ -180,8 +185,6 @@ impl Shard {
                 &"the client takes no packet as large as CONNACK",
             );
         }
-        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
-        let client = Client { client_id: client_id.into(), identity, peer };
         let (session_id, session_present) = match self.find_session(&client, connect) {
             Ok(found) => found,
             Err(fault) => return self.refuse(id, applicant, ReasonCode::QuotaExceeded, fault),

@@ -1,6 +1,8 @@
 //! A message from a client: from its PUBLISH to its acknowledgement.
 
-use lapwing_proto::packet::{Ack, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{
+    Ack, AckProperties, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode,
+};
 use lapwing_proto::session::{Receipt, SessionError};
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
@@ -161,12 +163,32 @@ impl Shard {
         if let Some(session) = self.session_mut(session_id) {
             session.flows.acknowledge(publish.qos, packet_id, reason_code);
         }
-        let ack = Ack::new(packet_id, reason_code);
-        match publish.qos {
-            QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.send(id, &Packet::PubAck(ack)),
-            QoS::ExactlyOnce => self.send(id, &Packet::PubRec(ack)),
+        let mut ack = Ack::new(packet_id, reason_code);
+        let packet = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => Packet::PubAck,
+            QoS::ExactlyOnce => Packet::PubRec,
+        };
+        if reason_code.is_error() {
+            ack.properties.reason_string = self.reason_string(id, explain(reason_code), |text| {
+                let properties = AckProperties { reason_string: Some(text), ..AckProperties::default() };
+                packet(Ack { properties, ..ack })
+            });
         }
+        self.send(id, &packet(ack));
+    }
+
+    /// `text`, if the client wants to be told in words `[MQTT-3.1.2-29]` and takes the packet with it
+    /// `[MQTT-3.4.2-2]`.
+    pub(super) fn reason_string<'a>(
+        &self,
+        id: ConnectionId,
+        text: &'a str,
+        packet: impl FnOnce(&'a str) -> Packet<'a>,
+    ) -> Option<&'a str> {
+        let link = &self.connection(id)?.open()?.link;
+        let size = packet(text).size(link.version).ok()?;
+        (link.problem_information && size as u64 <= link.peer.maximum_packet_size.into()).then_some(text)
     }
 
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
@@ -180,5 +202,15 @@ impl Shard {
         let maximum = usize::from(self.shared.limits.topic_levels_maximum);
         // Every level takes a byte for its separator: most topics need not be counted.
         topic.len() < maximum || memchr::memchr_iter(b'/', topic.as_bytes()).count() < maximum
+    }
+}
+
+/// Why a message was refused, in words.
+fn explain(reason_code: ReasonCode) -> &'static str {
+    match reason_code {
+        ReasonCode::NotAuthorized => "the client may not publish to this topic",
+        ReasonCode::QuotaExceeded => "the server keeps no more messages of this kind",
+        ReasonCode::TopicNameInvalid => "the topic is not one that the server takes messages for",
+        _ => reason_code.name(),
     }
 }
