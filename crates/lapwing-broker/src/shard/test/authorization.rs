@@ -1,6 +1,7 @@
+use std::num::NonZero;
 use std::sync::Arc;
 
-use lapwing_proto::packet::{QoS, ReasonCode, SubscriptionOptions};
+use lapwing_proto::packet::{Packet, PacketType, QoS, ReasonCode, SubscriptionOptions};
 use lapwing_proto::topic::{TopicFilter, TopicName};
 
 use super::broker::{Broker, clean, will};
@@ -55,6 +56,35 @@ fn the_identifier_of_a_refused_qos_2_message_is_free() {
     client.send_message(&message("secret", "x").qos(2).id(3));
     client.send_message(&message("open", "y").qos(2).id(3));
     admin.receive("open", "y", 0);
+}
+
+// [MQTT-3.1.2-29]
+// [MQTT-3.4.2-2]
+// [MQTT-3.5.2-2]
+#[test]
+fn a_refusal_is_explained_to_a_client_that_wants_and_takes_it() {
+    for (wants, maximum, is_explained) in [
+        (None, None, true),
+        (Some(true), Some(100), true),
+        (Some(false), None, false),
+        (None, Some(20), false),
+    ] {
+        for qos in 1..3 {
+            let broker = guarded();
+            let mut connect = clean(V5, "a");
+            connect.properties.request_problem_information = wants;
+            connect.properties.maximum_packet_size = maximum.and_then(NonZero::new);
+            let client = broker.send_connect(&connect);
+            client.take_first(PacketType::ConnAck);
+            client.send_message(&message("secret", "x").qos(qos).id(7));
+            let received = client.next();
+            let (Packet::PubAck(ack) | Packet::PubRec(ack)) = received.packet() else {
+                panic!("no acknowledgement")
+            };
+            assert_eq!(ack.reason_code, ReasonCode::NotAuthorized);
+            assert_eq!(ack.properties.reason_string.is_some(), is_explained, "{wants:?} {maximum:?}");
+        }
+    }
 }
 
 #[test]
