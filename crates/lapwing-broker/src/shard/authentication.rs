@@ -1,7 +1,10 @@
 //! Extended authentication: AUTH packets before CONNACK, and by connected clients that authenticate anew.
 
+use std::num::NonZero;
+
 use lapwing_proto::packet::{
-    Auth, AuthProperties, Connect, Frame, Packet, PacketType, ProtocolVersion, ReasonCode,
+    Auth, AuthProperties, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion,
+    ReasonCode,
 };
 
 use super::connect::Applicant;
@@ -42,28 +45,29 @@ impl Shard {
         else {
             return;
         };
-        let packet = match Packet::decode(frame, ProtocolVersion::V5) {
-            Ok(packet) => packet,
-            Err(error) => return self.malformed(id, error),
-        };
-        match packet {
-            Packet::Auth(auth) => {
-                let method = exchanging.pending.connect().and_then(|it| it.properties.authentication_method);
-                let goes_on = auth.reason_code == ReasonCode::ContinueAuthentication
-                    && auth.properties.authentication_method == method
-                    && exchanging.steps_left > 0;
-                if !goes_on {
-                    let Some(connect) = exchanging.pending.connect() else { return };
-                    let fault = "an AUTH that does not go on with the authentication";
-                    return self.refuse(id, Applicant::new(&connect), ReasonCode::ProtocolError, fault);
-                }
-                exchanging.steps_left -= 1;
-                let step = exchanging.exchange.respond(auth.properties.authentication_data);
-                self.advance(id, *exchanging, step);
+        let Some(connect) = exchanging.pending.connect() else { return };
+        let applicant = Applicant::new(&connect);
+        let auth = match Packet::decode(frame, ProtocolVersion::V5) {
+            Ok(Packet::Auth(auth)) => auth,
+            Ok(Packet::Disconnect(disconnect)) => {
+                return self.end(id, End::Disconnected, Some(disconnect.reason_code));
             }
-            Packet::Disconnect(disconnect) => self.end(id, End::Disconnected, Some(disconnect.reason_code)),
-            _ => self.fault(id, ReasonCode::ProtocolError, &"a packet other than AUTH before CONNACK"),
+            Ok(_) => {
+                let fault = "a packet other than AUTH before CONNACK";
+                return self.refuse(id, applicant, ReasonCode::ProtocolError, fault);
+            }
+            Err(error) => return self.refuse(id, applicant, error.reason_code(), error.fault()),
+        };
+        let goes_on = auth.reason_code == ReasonCode::ContinueAuthentication
+            && auth.properties.authentication_method == connect.properties.authentication_method
+            && exchanging.steps_left > 0;
+        if !goes_on {
+            let fault = "an AUTH that does not go on with the authentication";
+            return self.refuse(id, applicant, ReasonCode::ProtocolError, fault);
         }
+        exchanging.steps_left -= 1;
+        let step = exchanging.exchange.respond(auth.properties.authentication_data);
+        self.advance(id, *exchanging, step);
     }
 
     /// Does what the authenticator says about a CONNECT.
@@ -80,10 +84,18 @@ impl Shard {
             Step::Challenge(data) => {
                 let method = connect.properties.authentication_method.unwrap_or_default();
                 let auth = Auth::new(ReasonCode::ContinueAuthentication, method, &data);
+                let maximum = connect.properties.maximum_packet_size.map_or(MAXIMUM_PACKET_SIZE, NonZero::get);
+                let size = Packet::Auth(auth).size(ProtocolVersion::V5).unwrap_or(usize::MAX);
+                if size as u64 > u64::from(maximum) {
+                    // [MQTT-3.1.2-24]: without the challenge the authentication cannot go on.
+                    let fault = "the client takes no packet as large as the challenge";
+                    return self.refuse(id, Applicant::new(&connect), ReasonCode::PacketTooLarge, fault);
+                }
                 let Some(connection) = self.connection_mut(id) else { return };
-                // It fails only for data that is longer than a field can be: then the client waits in vain.
+                // It has a size, so that it has an encoding.
                 let _ = auth.encode(ProtocolVersion::V5, connection.outbox.bytes());
                 connection.phase = Phase::Exchanging(Box::new(exchanging));
+                self.stat.packets_sent += 1;
                 self.mark_dirty(id);
             }
         }
@@ -99,9 +111,17 @@ impl Shard {
             let fault = "an AUTH with another authentication method than in CONNECT";
             return self.fault(id, ReasonCode::ProtocolError, &fault);
         };
+        // Who begins anew while a challenge waits has given that exchange up.
+        let waiting = known.exchange.take();
         let exchange = match auth.reason_code {
-            ReasonCode::ContinueAuthentication => known.exchange.take(),
-            ReasonCode::ReAuthenticate => self.begin_again(id, method.unwrap_or_default()),
+            ReasonCode::ContinueAuthentication => waiting,
+            ReasonCode::ReAuthenticate => match self.begin_again(id, method.unwrap_or_default()) {
+                None => {
+                    let fault = "the authentication method is not offered any more";
+                    return self.fault(id, ReasonCode::NotAuthorized, &fault);
+                }
+                exchange => exchange,
+            },
             _ => None,
         };
         let Some(mut exchange) = exchange else {

@@ -44,7 +44,7 @@ impl Shard {
         let Delayed { messages, bytes, count } = &mut self.delayed;
         let is_full =
             messages.len() >= limits.delayed_messages_maximum || *bytes >= limits.delayed_bytes_maximum;
-        if is_full || delay_s > limits.delay_maximum_s {
+        if is_full || limits.delay_maximum_s == 0 || delay_s > limits.delay_maximum_s {
             return ReasonCode::QuotaExceeded;
         }
         let message = Message::unpublished(publish);

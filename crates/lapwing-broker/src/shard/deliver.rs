@@ -261,12 +261,17 @@ impl Shard {
     /// another member. It waits its turn there behind what is queued. `false` if there is none.
     pub(super) fn deliver_to_other(&mut self, delivery: &Delivery) -> bool {
         let Some(target) = delivery.group.and_then(|group| self.choose_member(group)) else { return false };
-        let qos = delivery.message.qos.min(target.qos);
-        if qos > QoS::AtMostOnce {
-            let identifiers = target.identifiers.clone();
-            self.enqueue(target.session, Delivery { qos, identifiers, ..delivery.clone() });
-            self.pump(target.session);
+        let message = &delivery.message;
+        if message.is_expired(self.now) {
+            self.stat.messages_dropped.expired += 1;
+            return true;
         }
+        let publish =
+            Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
+        let kept = Some(Arc::clone(message));
+        let mut distribution = Distribution { publish: &publish, kept, now: self.now };
+        self.variants.reset();
+        self.deliver(&target, &mut distribution);
         true
     }
 

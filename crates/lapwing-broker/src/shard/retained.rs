@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lapwing_proto::packet::Publish;
 use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicName, TopicNameBuf};
 
-use super::route::Target;
+use super::route::{Target, pattern};
 use super::{ConnectionId, Shard};
 use crate::message::Message;
 
@@ -107,7 +107,7 @@ impl Shard {
         let mut expired = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
         let mut next =
-            self.retained.messages.matches_after(filter.as_filter(), after, STEP, |name, message| {
+            self.retained.messages.matches_after(pattern(filter.as_filter()), after, STEP, |name, message| {
                 if message.is_expired(now) {
                     expired.push(name.to_buf());
                 } else {

@@ -287,9 +287,15 @@ impl Target {
     }
 }
 
-/// What stands behind `$exclusive/`.
+/// What stands behind `$exclusive/`. A subscription cannot be exclusive and shared.
 fn exclusive(filter: TopicFilter<'_>) -> Option<TopicFilter<'_>> {
-    TopicFilter::new(filter.as_str().strip_prefix("$exclusive/")?).ok()
+    let pattern = TopicFilter::new(filter.as_str().strip_prefix("$exclusive/")?).ok()?;
+    pattern.share_name().is_none().then_some(pattern)
+}
+
+/// The filter that topic names are compared with: without `$exclusive/`.
+pub(super) fn pattern(filter: TopicFilter<'_>) -> TopicFilter<'_> {
+    exclusive(filter).unwrap_or(filter)
 }
 
 fn added<T>(replaced: Option<T>) -> Added {

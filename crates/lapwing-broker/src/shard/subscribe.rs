@@ -7,7 +7,7 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use super::retained::Replay;
-use super::route::{Added, Subscribed, Target};
+use super::route::{Added, Subscribed, Target, pattern};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::Event;
@@ -22,7 +22,7 @@ impl Shard {
         if self.has_too_many(id, subscribe.subscriptions.iter()) {
             return;
         }
-        if self.is_beyond_capability(id, subscribe) {
+        if version == ProtocolVersion::V5 && self.is_beyond_capability(id, subscribe) {
             return;
         }
         let identifier = subscribe.properties.subscription_identifier;
@@ -60,24 +60,30 @@ impl Shard {
         has_too_many
     }
 
-    /// Whether a SUBSCRIBE uses what is not available; then its connection is ended.
+    /// Whether a SUBSCRIBE uses what CONNACK said is not available; then its connection is ended. Clients
+    /// before 5.0 could not know: each of their subscriptions is judged by itself.
     fn is_beyond_capability(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) -> bool {
-        let limits = &self.shared.limits;
-        let has_wildcard = |one: Subscription<'_>| one.filter.has_wildcard();
-        let is_shared = |one: Subscription<'_>| one.filter.share_name().is_some();
-        let subscriptions = || subscribe.subscriptions.iter();
         let has_identifier = subscribe.properties.subscription_identifier.is_some();
-        let reason_code = if has_identifier && !limits.subscription_identifier_available {
-            ReasonCode::SubscriptionIdentifiersNotSupported
-        } else if !limits.wildcard_subscription_available && subscriptions().any(has_wildcard) {
-            ReasonCode::WildcardSubscriptionsNotSupported
-        } else if !limits.shared_subscription_available && subscriptions().any(is_shared) {
-            ReasonCode::SharedSubscriptionsNotSupported
+        let mut subscriptions = subscribe.subscriptions.iter();
+        let found = subscriptions.find_map(|one| self.unavailable(one.filter, has_identifier));
+        if let Some(reason_code) = found {
+            self.fault(id, reason_code, &"a SUBSCRIBE that uses what CONNACK said is not available");
+        }
+        found.is_some()
+    }
+
+    /// What a subscription is refused with that uses what is not available.
+    fn unavailable(&self, filter: TopicFilter<'_>, has_identifier: bool) -> Option<ReasonCode> {
+        let limits = &self.shared.limits;
+        if has_identifier && !limits.subscription_identifier_available {
+            Some(ReasonCode::SubscriptionIdentifiersNotSupported)
+        } else if !limits.wildcard_subscription_available && filter.has_wildcard() {
+            Some(ReasonCode::WildcardSubscriptionsNotSupported)
+        } else if !limits.shared_subscription_available && filter.share_name().is_some() {
+            Some(ReasonCode::SharedSubscriptionsNotSupported)
         } else {
-            return false;
-        };
-        self.fault(id, reason_code, &"a SUBSCRIBE that uses what CONNACK said is not available");
-        true
+            None
+        }
     }
 
     /// Adds or replaces one subscription of a client's, if it may; gives the replay of retained messages that
@@ -92,12 +98,16 @@ impl Shard {
         let Subscription { filter, options } = *subscription;
         let rewritten = self.rewrite_filter(filter);
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
-        if !self.is_allowed_depth(filter.pattern()) {
+        if let Some(reason_code) = self.unavailable(filter, identifier.is_some()) {
+            return Err(reason_code);
+        }
+        let pattern = pattern(filter);
+        if !self.is_allowed_depth(pattern.pattern()) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let client = self.connection(id).and_then(|connection| connection.open()).map(|open| &open.client);
         let authorizer = &self.shared.hooks.authorizer;
-        if !client.is_some_and(|client| authorizer.may_subscribe(client, filter)) {
+        if !client.is_some_and(|client| authorizer.may_subscribe(client, pattern)) {
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
                 tracing::warn!(

@@ -12,10 +12,10 @@ use lapwing_proto::topic::TopicName;
 use super::V5;
 use super::client::Client;
 use super::message::qos;
-use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks};
+use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mailbox::{Mail, Mailbox, mailbox};
-use crate::rule::CompiledRules;
+use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Shared, Stat};
 
 /// A shard with a clock and the other ends of its connections.
@@ -28,6 +28,9 @@ pub(super) struct Setup {
     pub(super) limits: Limits,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) publish_filter: Option<Arc<dyn PublishFilter>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) rules: Rules,
 }
 
 pub(super) struct World {
@@ -72,13 +75,17 @@ impl Broker {
             limits: Limits::default(),
             authenticator: Arc::new(Anonymous::All),
             authorizer: Arc::new(AllowAll),
+            publish_filter: None,
+            observer: None,
+            rules: Rules::default(),
         };
         set(&mut setup);
-        let Setup { limits, authenticator, authorizer } = setup;
-        let hooks = Hooks { authenticator, authorizer, ..Hooks::default() };
+        let Setup { limits, authenticator, authorizer, publish_filter, observer, rules } = setup;
+        let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
+        let rules = rules.compile().unwrap();
         limits.check().unwrap();
         let (sender, mailbox) = mailbox(None);
-        let shard = Shard::new(Arc::new(Shared { limits, rules: CompiledRules::default(), hooks }), sender);
+        let shard = Shard::new(Arc::new(Shared { limits, rules, hooks }), sender);
         let now = Instant::from_millis(1_000_000);
         let world = World { shard, mailbox, now, wires: BTreeMap::new(), chunk: usize::MAX };
         Self { world: Rc::new(RefCell::new(world)) }
@@ -154,6 +161,14 @@ impl Broker {
     pub(super) fn advance_unnoticed(&self, seconds: u64) {
         let mut world = self.world();
         world.now = world.now + Duration::from_secs(seconds);
+    }
+
+    /// The `$SYS` topics are published from now on.
+    pub(super) fn start_sys(&self) {
+        let mut world = self.world();
+        let now = world.now;
+        world.shard.start_sys(now);
+        world.settle();
     }
 
     /// Lets the shard see mail that has come.
