@@ -124,6 +124,7 @@ impl EventLoop {
             self.note(event);
         }
         self.accept_waiting(now);
+        self.shard.continue_unfinished(now);
         for mail in self.mailbox.take() {
             self.shard.handle_mail(mail, now);
         }

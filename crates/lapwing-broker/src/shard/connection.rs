@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) heard: Instant,
     /// When its timer fires.
     pub(super) timer: Instant,
+    /// Whether some of its whole packets wait for the next turn.
+    pub(super) is_unfinished: bool,
     /// Whether the connection is in the shard's list of those that go on with retained messages.
     pub(super) is_replaying: bool,
 }
@@ -119,6 +121,7 @@ impl Connection {
             is_dirty: false,
             heard: now,
             timer: now,
+            is_unfinished: false,
             is_replaying: false,
         }
     }

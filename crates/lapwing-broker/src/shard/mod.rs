@@ -213,8 +213,7 @@ impl Shard {
                 Phase::Closing => break,
             };
             if self.appended > TURN_BYTES {
-                self.unfinished.push(id);
-                return;
+                return self.leave_unfinished(id);
             }
             match Frame::split(input, maximum) {
                 Ok(Some(frame)) => self.handle_frame(id, frame),
@@ -273,9 +272,25 @@ impl Shard {
             }
         }
         self.continue_replays();
+    }
+
+    /// Goes on with what the last turn left unfinished. It comes before anything new is read, so that those who
+    /// have waited are not kept waiting by those who keep sending.
+    pub(crate) fn continue_unfinished(&mut self, now: Instant) {
+        self.now = now;
         for id in std::mem::take(&mut self.unfinished) {
+            let Some(connection) = self.connection_mut(id) else { continue };
+            connection.is_unfinished = false;
             self.handle_tail(id);
             self.resumed.push(id);
+        }
+    }
+
+    /// The turn has enough to do: the rest of a connection's bytes is for the next one.
+    fn leave_unfinished(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if !std::mem::replace(&mut connection.is_unfinished, true) {
+            self.unfinished.push(id);
         }
     }
 
@@ -288,7 +303,7 @@ impl Shard {
         let is_behind = connection.outbox.len() / 2 > self.shared.limits.outbox_bytes_maximum;
         let is_listening =
             matches!(connection.phase, Phase::AwaitingConnect | Phase::Exchanging(_) | Phase::Open(_));
-        is_listening && !is_behind && !self.unfinished.contains(&id)
+        is_listening && !is_behind && !connection.is_unfinished
     }
 
     /// Connections that have something to write or are to be closed.

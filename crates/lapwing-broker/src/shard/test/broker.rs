@@ -199,6 +199,7 @@ impl World {
                 self.shard.handle_mail(mail, now);
             }
             if self.shard.poll_timeout().is_some_and(|at| at <= now) {
+                self.shard.continue_unfinished(now);
                 self.shard.handle_timeout(now);
                 is_idle = false;
             }
