@@ -84,7 +84,8 @@ impl Shard {
             Step::Challenge(data) => {
                 let method = connect.properties.authentication_method.unwrap_or_default();
                 let auth = Auth::new(ReasonCode::ContinueAuthentication, method, &data);
-                let maximum = connect.properties.maximum_packet_size.map_or(MAXIMUM_PACKET_SIZE, NonZero::get);
+                let maximum =
+                    connect.properties.maximum_packet_size.map_or(MAXIMUM_PACKET_SIZE, NonZero::get);
                 let size = Packet::Auth(auth).size(ProtocolVersion::V5).unwrap_or(usize::MAX);
                 if size as u64 > u64::from(maximum) {
                     // [MQTT-3.1.2-24]: without the challenge the authentication cannot go on.

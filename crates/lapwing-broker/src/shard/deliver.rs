@@ -266,8 +266,7 @@ impl Shard {
             self.stat.messages_dropped.expired += 1;
             return true;
         }
-        let publish =
-            Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
+        let publish = Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(Arc::clone(message));
         let mut distribution = Distribution { publish: &publish, kept, now: self.now };
         self.variants.reset();

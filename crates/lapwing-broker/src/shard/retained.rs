@@ -106,14 +106,18 @@ impl Shard {
         let mut messages = Vec::new();
         let mut expired = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let mut next =
-            self.retained.messages.matches_after(pattern(filter.as_filter()), after, STEP, |name, message| {
+        let mut next = self.retained.messages.matches_after(
+            pattern(filter.as_filter()),
+            after,
+            STEP,
+            |name, message| {
                 if message.is_expired(now) {
                     expired.push(name.to_buf());
                 } else {
                     messages.push(Arc::clone(message));
                 }
-            });
+            },
+        );
         for name in expired {
             if let Some(old) = self.retained.messages.remove(name.as_name()) {
                 self.retained.bytes -= old.size();
