@@ -279,7 +279,7 @@ fn the_program_publishes_to_all_who_subscribed() {
 fn the_program_sends_to_one_session_whatever_it_subscribed_to() {
     for version in VERSIONS {
         let broker = Broker::with(|setup| setup.authenticator = Arc::new(Giving));
-        let named = super::broker::clean(version, "random-1");
+        let named = clean(version, "random-1");
         let named = broker.join(&lapwing_proto::packet::Connect { user_name: Some("me"), ..named });
         let (client, other) = (broker.resume(version, "a"), broker.connect(version, "b"));
         let by_id = |key: &str| SessionKey::ClientId(key.into());

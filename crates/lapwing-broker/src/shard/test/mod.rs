@@ -29,6 +29,7 @@ mod malformed;
 mod message;
 mod model;
 mod order;
+mod problem_information;
 mod publish;
 mod qos;
 mod random;
