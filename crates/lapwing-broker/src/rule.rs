@@ -11,7 +11,8 @@ use crate::hook::Client;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
-    /// Change the topics that clients publish and subscribe to. The first rule whose pattern fits is applied.
+    /// Change the topics that clients publish and subscribe to, and those of wills. The first rule whose pattern
+    /// fits is applied. What then is no topic any more is refused.
     pub rewrite: Vec<Rewrite>,
     /// Subscriptions that each client gets when it connects.
     pub auto_subscribe: Vec<AutoSubscribe>,

@@ -17,8 +17,8 @@ impl Client {
     /// With a session that stays, of which `has_session` says whether it is there.
     fn connect(broker: &Broker, client_id: u8, has_session: bool) -> Self {
         let port = broker.listening()[0].port();
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         let mut client = Self { stream };
         client.send(&[b"\x10\x0d\0\x04MQTT\x04\0\0\0\0\x01".as_slice(), &[client_id]].concat());
         client.expect(&[0x20, 2, has_session.into(), 0]);
@@ -49,11 +49,11 @@ impl Client {
 
 fn broker() -> Broker {
     let config = Config { listeners: vec![Address::new("127.0.0.1", 0)], ..Config::default() };
-    Broker::start(config).unwrap()
+    Broker::start(config).expect("a broker")
 }
 
 fn publish<'a>(payload: &'a str, qos: QoS) -> Publish<'a> {
-    Publish { qos, ..Publish::new(TopicName::new("t").unwrap(), payload.as_bytes()) }
+    Publish { qos, ..Publish::new(TopicName::new("t").expect("a name"), payload.as_bytes()) }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
-use lapwing_proto::packet::{Auth, Connect, Disconnect, Packet, ReasonCode};
+use lapwing_proto::packet::{Auth, Connect, Disconnect, Packet, QoS, ReasonCode};
+use lapwing_proto::topic::{TopicFilter, TopicName};
 
 use super::broker::{Broker, clean, lasting, will};
 use super::client::{Client, Received};
 use super::message::message;
 use super::{V5, V31, V311, VERSIONS};
-use crate::hook::{Authenticator, Credentials, Exchange, Identity, Later, Step, Verdict};
+use crate::hook::{self, Authenticator, Authorizer, Credentials, Exchange, Identity, Later, Step, Verdict};
 
 /// Has the method `echo`, and another one that only begins: whoever has not asked for it is let in.
 struct Echo;
@@ -37,12 +38,26 @@ impl Exchange for Echoing {
         match data {
             Some(b"let me in") => Step::Accept(identity(&self.client_id, None), Some(b"welcome".to_vec())),
             Some(b"somebody else") => Step::Accept(identity("else", Some("else")), None),
+            Some(b"as nobody") => Step::Accept(identity("nobody", None), None),
             Some(b"wrong") => Step::Refuse(ReasonCode::BadUserNameOrPassword, "a wrong answer".into()),
             Some(b"banned") => Step::Refuse(ReasonCode::Banned, "banned".into()),
             Some(b"a lot") => Step::Challenge(vec![0; 200]),
             Some(b"too much") => Step::Challenge(vec![0; 70_000]),
             other => Step::Challenge(other.unwrap_or(b"nothing").to_vec()),
         }
+    }
+}
+
+/// Allows `nobody` nothing.
+struct NotNobody;
+
+impl Authorizer for NotNobody {
+    fn may_publish(&self, client: &hook::Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
+        client.identity.user_name.as_deref() != Some("nobody")
+    }
+
+    fn may_subscribe(&self, _: &hook::Client, _: TopicFilter<'_>) -> bool {
+        true
     }
 }
 
@@ -89,7 +104,6 @@ fn join(broker: &Broker, connect: Connect<'_>) -> Client {
 }
 
 // [MQTT-4.12.0-2]
-// [MQTT-4.12.0-3]
 // [MQTT-4.12.0-5]
 #[test]
 fn a_client_answers_challenges_until_it_is_let_in() {
@@ -317,7 +331,6 @@ fn an_auth_from_a_client_without_a_method_ends_the_connection() {
 
 // [MQTT-4.12.0-2]
 // [MQTT-4.12.0-5]
-// [MQTT-4.12.1-1]
 #[test]
 fn a_connected_client_authenticates_anew() {
     let broker = echo();
@@ -418,4 +431,32 @@ fn an_exchange_ends_with_the_broker() {
     let is_auth = |received: &Received| matches!(received.packet(), Packet::Auth(_));
     assert!(!client.take_all().iter().any(is_auth));
     assert!(broker.world().shard.is_finished());
+}
+
+#[test]
+fn who_has_authenticated_anew_has_the_rights_that_it_has_now() {
+    let broker = Broker::with(|setup| {
+        setup.authenticator = Arc::new(Echo);
+        setup.authorizer = Arc::new(NotNobody);
+    });
+    let watch = broker.connect(V5, "watch");
+    watch.subscribe("#", 0);
+    for data in ["let me in", "as nobody"] {
+        let mut connect = clean(V5, "a");
+        connect.will = Some(will("will", "gone", 0));
+        let client = join(&broker, connect);
+        client.publish("t", "x", 1);
+        watch.receive("t", "x", 0);
+        again(&client, data);
+        client.next();
+        let is_allowed = data == "let me in";
+        let reason_code = client.publish_message(message("t", "x").qos(1));
+        assert_eq!(reason_code, if is_allowed { ReasonCode::Success } else { ReasonCode::NotAuthorized });
+        client.lose();
+        if is_allowed {
+            watch.receive("t", "x", 0);
+            watch.receive("will", "gone", 0);
+        }
+        watch.expect_nothing();
+    }
 }
