@@ -98,7 +98,8 @@ impl Broker {
         *self.stat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a message of the program's own, as if a client had. Nothing is asked whether it may.
+    /// Publishes a message of the program's own under the very name of its topic: no rule changes it, no hook
+    /// is asked, and `$delayed/` means nothing.
     ///
     /// # Errors
     /// An [`EncodeError`] says what the message lacks or has too much of.

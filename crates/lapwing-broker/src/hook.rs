@@ -149,7 +149,7 @@ pub trait Authorizer: Send + Sync + 'static {
     fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> bool;
 }
 
-/// Looks at each message of a client that may publish it.
+/// Looks at each message of a client that may publish it, and at each will.
 pub trait PublishFilter: Send + Sync + 'static {
     /// Says what becomes of the message. Its topic is there, and it is not changed.
     fn filter(&self, client: &Client, publish: &Publish<'_>) -> Filtered;

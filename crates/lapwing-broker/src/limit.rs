@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
-    /// Seconds from accepting a connection to the whole CONNECT. 1 to 65,535.
+    /// Seconds from accepting a connection to the whole CONNECT, and for each answer to a challenge of an
+    /// extended authentication before CONNACK. 1 to 65,535.
     pub connect_timeout_s: u16,
     /// Largest CONNECT in bytes.
     pub connect_packet_size_maximum: u32,

@@ -12,7 +12,8 @@ use crate::hook::Client;
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rules {
-    /// Change the topics that clients publish and subscribe to. The first rule whose pattern fits is applied.
+    /// Change the topics that clients publish and subscribe to, and those of wills. The first rule whose pattern
+    /// fits is applied. What then is no topic any more is refused.
     pub rewrite: Vec<Rewrite>,
     /// Subscriptions that each client gets when it connects.
     pub auto_subscribe: Vec<AutoSubscribe>,

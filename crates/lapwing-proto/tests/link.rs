@@ -10,8 +10,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use lapwing_proto::packet::{
-    Ack, ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, QoS,
-    ReasonCode, SubAck, SubscribeProperties, Subscription, SubscriptionOptions,
+    Ack, ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, ProtocolVersion, Publish, QoS, ReasonCode,
+    SubAck, SubscribeProperties, Subscription, SubscriptionOptions,
 };
 use lapwing_proto::session::{
     Acknowledgement, AliasChoice, Cause, CleanStart, ClientError, ClientSession, ConnectOptions, Event,

@@ -165,6 +165,11 @@ impl Shard {
             return self.fault(id, ReasonCode::NotAuthorized, &"authenticated anew as somebody else");
         }
         open.client.identity = identity;
+        let (session, client) = (open.session, open.client.clone());
+        // Its will is published for who it is now.
+        if let Some(will) = self.session_mut(session).and_then(|session| session.will.as_mut()) {
+            will.client = client;
+        }
         self.send_auth(id, ReasonCode::Success, method, data);
     }
 

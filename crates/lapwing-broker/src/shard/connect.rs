@@ -353,7 +353,7 @@ impl Shard {
             connack.properties.reason_string = None; // [MQTT-3.2.2-19]
         }
         let Some(connection) = self.connection_mut(id) else { return };
-        if fits(connack) {
+        if fits(connack) && has_answer(version, reason_code) {
             // It has a size, so that it has an encoding.
             let _ = connack.encode(version, connection.outbox.bytes());
         }
@@ -384,6 +384,14 @@ fn answering_version(level: Option<u8>, reason_code: ReasonCode) -> Option<Proto
         _ if is_unknown => Some(ProtocolVersion::V311),
         _ => None,
     }
+}
+
+/// Whether CONNACK can say why a client is refused. Before 5.0 there is no return code that fits a will which
+/// cannot be kept `[MQTT-3.2.2-6]` of 3.1.1.
+fn has_answer(version: ProtocolVersion, reason_code: ReasonCode) -> bool {
+    use ReasonCode::{QoSNotSupported, RetainNotSupported, TopicNameInvalid};
+    let is_of_will = matches!(reason_code, QoSNotSupported | RetainNotSupported | TopicNameInvalid);
+    version == ProtocolVersion::V5 || !is_of_will
 }
 
 /// Seconds that the client wants its session to outlive the connection. Before 5.0 a session without Clean

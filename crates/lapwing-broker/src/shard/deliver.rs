@@ -260,12 +260,13 @@ impl Shard {
     /// Gives a message that a member of a shared subscription has not received, its session having ended, to
     /// another member. It waits its turn there behind what is queued. `false` if there is none.
     pub(super) fn deliver_to_other(&mut self, delivery: &Delivery) -> bool {
-        let Some(target) = delivery.group.and_then(|group| self.choose_member(group)) else { return false };
+        let Some(group) = delivery.group else { return false };
         let message = &delivery.message;
         if message.is_expired(self.now) {
             self.stat.messages_dropped.expired += 1;
-            return true;
+            return true; // it takes no member's turn
         }
+        let Some(target) = self.choose_member(group) else { return false };
         let publish = Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(Arc::clone(message));
         let mut distribution = Distribution { publish: &publish, kept, now: self.now };

@@ -11,6 +11,38 @@ use crate::excerpt::excerpt;
 use crate::hook::{Client, Filtered};
 use crate::rule::AppliesTo;
 
+/// A client's message that is to be passed on.
+pub(super) struct Admitted<'a> {
+    /// Behind the delay that the client asked for.
+    name: TopicName<'a>,
+    /// What the rules made of the name.
+    rewritten: Option<TopicNameBuf>,
+    delay_s: Option<u32>,
+}
+
+impl Admitted<'_> {
+    fn name(&self) -> TopicName<'_> {
+        self.rewritten.as_ref().map_or(self.name, TopicNameBuf::as_name)
+    }
+
+    fn message<'a>(&'a self, publish: &Publish<'a>) -> Publish<'a> {
+        let mut message = *publish;
+        message.topic = Some(self.name());
+        message.properties.topic_alias = None;
+        message.dup = false; // the flag of one delivery, not of the next [MQTT-3.3.1-3]
+        message
+    }
+}
+
+/// Why a client's message is not passed on.
+pub(super) enum Withheld {
+    /// The topic name is none after its delay was split off or the rules were applied.
+    Misnamed,
+    NotAuthorized,
+    /// The program around the broker does not want it.
+    Filtered(ReasonCode),
+}
+
 impl Shard {
     pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
         if !publish.properties.subscription_identifiers.is_empty() {
@@ -81,46 +113,77 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
-        let (delay_s, name) = match delayed::inner(name) {
-            Ok(inner) => inner,
-            Err(reason_code) => return reason_code,
-        };
-        let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
-        let Ok(name) = rewritten.as_deref().map_or(Ok(name), TopicName::new) else {
-            return ReasonCode::TopicNameInvalid;
-        };
-        if !self.may_publish(&open.client, name, publish.qos, publish.retain) {
-            self.stat.messages_dropped.not_authorized += 1;
-            if let Some(suppressed) = self.faults.allow(self.now) {
+        match self.admit(&open.client, name, publish) {
+            Ok(admitted) => self.pass_on(publish, &admitted, session_id, has_answer),
+            Err(withheld) => {
                 let client_id = self.client_id(id);
-                tracing::warn!(
-                    client_id,
-                    topic = &*excerpt(name.as_str()),
-                    suppressed,
-                    "not authorized to publish"
-                );
+                self.withhold(withheld, &client_id, name)
             }
-            return ReasonCode::NotAuthorized;
         }
-        let mut message = *publish;
-        message.topic = Some(name);
-        message.properties.topic_alias = None;
-        message.dup = false; // the flag of one delivery, not of the next [MQTT-3.3.1-3]
-        match self.shared.hooks.publish_filter.as_ref().map(|filter| filter.filter(&open.client, &message)) {
-            Some(Filtered::Drop) => {
-                self.stat.messages_dropped.filtered += 1;
-                return ReasonCode::Success;
-            }
-            Some(Filtered::Refuse(reason_code)) => {
-                self.stat.messages_dropped.filtered += 1;
+    }
+
+    /// Whether a client's message, or its will, is to be passed on, and where to.
+    pub(super) fn admit<'a>(
+        &self,
+        client: &Client,
+        name: TopicName<'a>,
+        publish: &Publish<'_>,
+    ) -> Result<Admitted<'a>, Withheld> {
+        let (delay_s, name) = delayed::inner(name).map_err(|_| Withheld::Misnamed)?;
+        let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
+        let rewritten = rewritten.map(TopicNameBuf::new).transpose().map_err(|_| Withheld::Misnamed)?;
+        let admitted = Admitted { name, rewritten, delay_s };
+        if !self.may_publish(client, admitted.name(), publish.qos, publish.retain) {
+            return Err(Withheld::NotAuthorized);
+        }
+        let Some(filter) = &self.shared.hooks.publish_filter else { return Ok(admitted) };
+        match filter.filter(client, &admitted.message(publish)) {
+            Filtered::Pass => Ok(admitted),
+            Filtered::Drop => Err(Withheld::Filtered(ReasonCode::Success)),
+            Filtered::Refuse(reason_code) => {
                 let is_possible = reason_code.is_error() && reason_code.is_valid_in(PacketType::PubAck);
-                return if is_possible { reason_code } else { ReasonCode::UnspecifiedError };
+                let reason_code = if is_possible { reason_code } else { ReasonCode::UnspecifiedError };
+                Err(Withheld::Filtered(reason_code))
             }
-            Some(Filtered::Pass) | None => {}
         }
-        match delay_s {
-            Some(delay_s) => self.delay(&message, delay_s, session_id),
-            None => self.publish(&message, Some(session_id), has_answer),
+    }
+
+    /// Publishes what was admitted, or keeps it until its delay has passed.
+    pub(super) fn pass_on(
+        &mut self,
+        publish: &Publish<'_>,
+        admitted: &Admitted<'_>,
+        origin: SessionId,
+        has_answer: bool,
+    ) -> ReasonCode {
+        let message = admitted.message(publish);
+        match admitted.delay_s {
+            Some(delay_s) => self.delay(&message, delay_s, origin),
+            None => self.publish(&message, Some(origin), has_answer),
+        }
+    }
+
+    /// Counts a message that is not passed on; what its publisher is told.
+    pub(super) fn withhold(
+        &mut self,
+        withheld: Withheld,
+        client_id: &str,
+        name: TopicName<'_>,
+    ) -> ReasonCode {
+        match withheld {
+            Withheld::Misnamed => ReasonCode::TopicNameInvalid,
+            Withheld::NotAuthorized => {
+                self.stat.messages_dropped.not_authorized += 1;
+                if let Some(suppressed) = self.faults.allow(self.now) {
+                    let topic = &*excerpt(name.as_str());
+                    tracing::warn!(client_id, topic, suppressed, "not authorized to publish");
+                }
+                ReasonCode::NotAuthorized
+            }
+            Withheld::Filtered(reason_code) => {
+                self.stat.messages_dropped.filtered += 1;
+                reason_code
+            }
         }
     }
 
@@ -192,7 +255,7 @@ impl Shard {
     }
 
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
-    pub(super) fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
+    fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
         let starts = |prefix: &&str| name.as_str().starts_with(prefix);
         let is_own = name.is_system() && ["$SYS/", "$share/"].iter().any(starts);
         !is_own && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)

@@ -96,7 +96,7 @@ impl Shard {
         identifier: Option<SubscriptionIdentifier>,
     ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
         let Subscription { filter, options } = *subscription;
-        let rewritten = self.rewrite_filter(filter);
+        let rewritten = self.rewrite_filter(filter)?;
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
         if let Some(reason_code) = self.unavailable(filter, identifier.is_some()) {
             return Err(reason_code);
@@ -177,10 +177,10 @@ impl Shard {
         }
     }
 
-    /// What a filter becomes by the rules; `None` if it stays as it is.
-    fn rewrite_filter(&self, filter: TopicFilter<'_>) -> Option<TopicFilterBuf> {
-        let rewritten = self.shared.rules.rewrite(filter.as_str(), AppliesTo::Subscribe)?;
-        TopicFilterBuf::new(rewritten).ok()
+    /// What a filter becomes by the rules; `None` if it stays as it is. A rule may make what is no filter.
+    fn rewrite_filter(&self, filter: TopicFilter<'_>) -> Result<Option<TopicFilterBuf>, ReasonCode> {
+        let rewritten = self.shared.rules.rewrite(filter.as_str(), AppliesTo::Subscribe);
+        rewritten.map(TopicFilterBuf::new).transpose().map_err(|_| ReasonCode::TopicFilterInvalid)
     }
 
     pub(super) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
@@ -199,7 +199,7 @@ impl Shard {
         session_id: SessionId,
         filter: TopicFilter<'_>,
     ) -> ReasonCode {
-        let rewritten = self.rewrite_filter(filter);
+        let Ok(rewritten) = self.rewrite_filter(filter) else { return ReasonCode::TopicFilterInvalid };
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
         let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
         let owned = filter.to_buf();

@@ -42,14 +42,13 @@ impl Shard {
         publish.qos = message.qos;
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
-        if !self.may_publish(&client, name, publish.qos, retain) {
-            self.stat.messages_dropped.not_authorized += 1;
-            if let Some(suppressed) = self.faults.allow(self.now) {
-                let (client_id, topic) = (&*excerpt(&client.client_id), &*excerpt(name.as_str()));
-                tracing::warn!(client_id, topic, suppressed, "not authorized to publish the will");
+        match self.admit(&client, name, &publish) {
+            Ok(admitted) => {
+                self.pass_on(&publish, &admitted, id, false);
             }
-            return;
+            Err(withheld) => {
+                self.withhold(withheld, &excerpt(&client.client_id), name);
+            }
         }
-        self.publish(&publish, Some(id), false);
     }
 }

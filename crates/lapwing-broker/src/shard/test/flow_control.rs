@@ -196,3 +196,72 @@ fn one_message_that_is_never_acknowledged_does_not_break_the_others() {
     client.acknowledge(&stuck);
     client.receive("t", "last", 1);
 }
+
+#[test]
+fn messages_in_flight_have_a_limit_of_bytes() {
+    for version in VERSIONS {
+        for qos in [1, 2] {
+            let broker = Broker::with_limits(|limits| limits.in_flight_bytes_maximum = 2500);
+            let publisher = broker.connect(V311, "p");
+            let client = broker.resume(version, "a");
+            client.subscribe("t", 2);
+            for number in 0..6 {
+                publisher.publish("t", &format!("{number}{}", "x".repeat(1000)), qos);
+            }
+            // The third is the one that was added last.
+            let open = client.hold_all();
+            assert_eq!(open.len(), 3);
+            // At QoS 2 it is the PUBREC that tells that the client has it.
+            client.acknowledge(&open[0]);
+            assert_eq!(client.hold_all().len(), 1);
+            client.lose();
+            // What is in flight is sent again in any case, and counts as before.
+            let client = broker.resume(version, "a");
+            let again = client.hold_all();
+            assert_eq!(again.len(), 3);
+            for message in &again {
+                client.acknowledge(message);
+            }
+            let last = client.receive_all();
+            assert_eq!(last.iter().map(|it| &it.payload[..1]).collect::<Vec<_>>(), ["4", "5"]);
+            publisher.publish("t", "again", qos);
+            client.receive("t", "again", qos);
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_refused_or_too_large_takes_none_of_these_bytes() {
+    let broker = Broker::with_limits(|limits| limits.in_flight_bytes_maximum = 100);
+    let publisher = broker.connect(V311, "p");
+    let mut connect = lasting(V5, "a");
+    connect.properties.maximum_packet_size = std::num::NonZero::new(2000);
+    let client = broker.join(&connect);
+    client.subscribe("t", 2);
+    for qos in [1, 2] {
+        publisher.publish("t", &"x".repeat(3000), qos);
+        publisher.publish("t", &"x".repeat(1000), qos);
+        publisher.publish("t", "next", qos);
+        let packet_id = client.hold().packet_id.unwrap();
+        client.expect_nothing();
+        let refusal = ack(packet_id, ReasonCode::UnspecifiedError);
+        client.send(&if qos == 1 { Packet::PubAck(refusal) } else { Packet::PubRec(refusal) });
+        client.receive("t", "next", qos);
+    }
+}
+
+#[test]
+fn one_message_may_be_larger_than_all_that_may_be_in_flight() {
+    let broker = Broker::with_limits(|limits| limits.in_flight_bytes_maximum = 0);
+    let client = broker.connect(V5, "a");
+    client.subscribe("t", 2);
+    for number in 0..3 {
+        client.publish_message(message("t", &number.to_string()).qos(1));
+    }
+    for number in 0..3 {
+        let open = client.hold();
+        assert_eq!(open.payload, number.to_string());
+        client.expect_nothing();
+        client.acknowledge(&open);
+    }
+}

@@ -255,15 +255,72 @@ fn a_client_that_does_not_read_the_answers_is_not_read_from() {
 }
 
 #[test]
+fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
+    let broker = Broker::new();
+    let receivers: Vec<_> = (0..8).map(|number| broker.connect(V311, &format!("r{number}"))).collect();
+    for receiver in &receivers {
+        receiver.subscribe("t", 0);
+    }
+    let publisher = broker.connect(V311, "p");
+    let mut bytes = Vec::new();
+    for number in 0..20 {
+        bytes.extend(message("t", &format!("{number} {}", "x".repeat(200_000))).encode(V311));
+    }
+    bytes.extend([0xc0, 0]);
+    let id = *broker.world().wires.keys().last().unwrap();
+    {
+        let mut world = broker.world();
+        let now = world.now;
+        world.shard.receive(id, &bytes, now);
+        // 1.6 MB go out for each message: after the third the outboxes are to be written first.
+        let (first, _) = world.wires.first_key_value().unwrap();
+        let first = *first;
+        let waiting = world.shard.outbox(first).unwrap().len();
+        assert!((600_000..700_000).contains(&waiting), "{waiting}");
+        assert!(!world.shard.wants_bytes(id));
+        assert_eq!(world.shard.poll_timeout(), Some(now));
+        world.settle();
+        assert!(world.shard.wants_bytes(id));
+    }
+    for receiver in &receivers {
+        let got: Vec<_> = receiver.receive_all();
+        let numbers = got.iter().map(|it| it.payload.split(' ').next().unwrap().parse::<usize>().unwrap());
+        assert_eq!(numbers.collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    }
+    publisher.expect(&Packet::PingResp);
+    publisher.ping();
+}
+
+#[test]
+fn a_connection_may_end_while_its_bytes_wait_for_another_turn() {
+    let broker = Broker::new();
+    let (receiver, publisher) = (broker.connect(V311, "r"), broker.connect(V311, "p"));
+    receiver.subscribe("t", 0);
+    let id = *broker.world().wires.keys().last().unwrap();
+    let bytes = message("t", &"x".repeat(3_000_000)).encode(V311).repeat(4);
+    {
+        let mut world = broker.world();
+        let now = world.now;
+        world.shard.receive(id, &bytes, now);
+        world.close(id);
+        world.settle();
+    }
+    assert_eq!(receiver.receive_all().len(), 2);
+    assert!(publisher.is_closed());
+    broker.connect(V311, "p").ping();
+}
+
+#[test]
 fn limits_that_make_no_sense_are_refused() {
     use crate::limit::Limits;
-    let wrong: [fn(&mut Limits); 6] = [
+    let wrong: [fn(&mut Limits); 7] = [
         |limits| limits.receive_maximum = 0,
         |limits| limits.client_receive_maximum = 0,
         |limits| limits.connect_timeout_s = 0,
         |limits| limits.topic_levels_maximum = 0,
         |limits| limits.packet_size_maximum = 0,
         |limits| limits.packet_size_maximum = 268_435_460,
+        |limits| limits.qos_maximum = 3,
     ];
     for set in wrong {
         let mut limits = Limits::default();

@@ -215,3 +215,106 @@ fn a_member_with_a_full_receive_maximum_still_has_its_turn() {
     assert_eq!(payloads(&fast), ["1", "3", "5"]);
     assert_eq!(payloads(&slow), ["0", "2", "4"]);
 }
+
+#[test]
+fn what_a_member_had_not_acknowledged_at_qos_1_goes_to_another_when_its_session_ends() {
+    for version in VERSIONS {
+        let broker = Broker::new();
+        let members = members(&broker, version, 1);
+        let publisher = broker.connect(version, "p");
+        members[1].lose();
+        members[2].lose();
+        for payload in ["1", "2", "3"] {
+            publisher.publish("t/a", payload, 1);
+        }
+        let held = members[0].hold_all();
+        assert_eq!(held.len(), 3);
+        members[0].send(&Packet::PubAck(ack(held[1].packet_id.unwrap(), ReasonCode::Success)));
+        let heir = broker.resume(version, "m1");
+        heir.expect_nothing();
+        members[0].lose();
+        heir.expect_nothing();
+        broker.connect(version, "m0").expect_nothing();
+        let got: Vec<_> = heir.receive_all().into_iter().map(|it| (it.payload, it.dup)).collect();
+        assert_eq!(got, [("1".to_owned(), false), ("3".to_owned(), false)]);
+        assert_eq!(broker.stat().messages_dropped.session_ended, 0);
+    }
+}
+
+#[test]
+fn what_waits_for_a_member_goes_to_another_when_its_session_ends() {
+    let broker = Broker::new();
+    let mut connect = lasting(V5, "slow");
+    connect.properties.receive_maximum = std::num::NonZero::new(1);
+    let slow = broker.join(&connect);
+    slow.subscribe("$share/g/t", 2);
+    slow.subscribe("own", 1);
+    let publisher = broker.connect(V5, "p");
+    for (topic, qos) in [("t", 2), ("t", 2), ("own", 1), ("t", 1)] {
+        publisher.publish(topic, &format!("{topic} at {qos}"), qos);
+    }
+    slow.hold();
+    let heir = broker.resume(V5, "heir");
+    heir.subscribe_with("$share/g/t", SubscriptionOptions::new(qos(2)), Some(9));
+    slow.lose();
+    broker.connect(V5, "slow").expect_nothing();
+    // The first had begun, and what was for its own subscription was for no one else.
+    assert_eq!(heir.receive("t", "t at 2", 2).identifiers, [9]);
+    assert_eq!(heir.receive("t", "t at 1", 1).identifiers, [9]);
+    heir.expect_nothing();
+    assert_eq!(broker.stat().messages_dropped.session_ended, 2);
+}
+
+// [MQTT-4.8.2-3]
+#[test]
+fn an_heir_gets_messages_at_the_qos_that_it_was_granted() {
+    let broker = Broker::new();
+    let first = broker.resume(V5, "first");
+    first.subscribe("$share/g/t", 2);
+    let publisher = broker.connect(V5, "p");
+    first.lose();
+    publisher.publish("t", "x", 2);
+    let heir = broker.connect(V5, "heir");
+    heir.subscribe("$share/g/t", 0);
+    broker.connect(V5, "first");
+    heir.receive("t", "x", 0);
+}
+
+#[test]
+fn heirs_take_turns_and_what_has_expired_is_inherited_by_none() {
+    let broker = Broker::new();
+    let members = members(&broker, V5, 1);
+    let publisher = broker.connect(V5, "p");
+    for member in &members[1..] {
+        member.lose();
+    }
+    for seconds in [100, 5, 100, 100, 100] {
+        publisher.publish_message(super::message::message("t/a", "x").qos(1).expiry(seconds));
+    }
+    assert_eq!(members[0].hold_all().len(), 5);
+    members[0].lose();
+    broker.advance_s(5);
+    let heirs = [broker.resume(V5, "m1"), broker.resume(V5, "m2")];
+    broker.connect(V5, "m0");
+    assert_eq!(counts(&heirs), [2, 2]);
+    assert_eq!(broker.stat().messages_dropped.expired, 1);
+}
+
+#[test]
+fn heirs_that_are_away_keep_what_they_inherit() {
+    let broker = Broker::new();
+    let mut connect = super::broker::expiring("brief", 5);
+    connect.properties.receive_maximum = std::num::NonZero::new(1);
+    let brief = broker.join(&connect);
+    brief.subscribe("$share/g/t", 1);
+    let publisher = broker.connect(V5, "p");
+    publisher.publish("t", "1", 1);
+    publisher.publish("t", "2", 1);
+    brief.lose();
+    let heir = broker.resume(V5, "heir");
+    heir.subscribe("$share/g/t", 1);
+    heir.lose();
+    broker.advance_s(5);
+    let got: Vec<_> = broker.resume(V5, "heir").receive_all().into_iter().map(|it| it.payload).collect();
+    assert_eq!(got, ["1", "2"]);
+}

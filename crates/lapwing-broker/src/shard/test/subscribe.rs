@@ -399,3 +399,25 @@ fn more_topics_than_are_remembered_find_their_way() {
         client.receive(&topic, "x", 0);
     }
 }
+
+// [MQTT-3.8.3-3]
+#[test]
+fn own_messages_come_as_the_subscriptions_without_no_local_say() {
+    let broker = Broker::new();
+    let (client, other) = (broker.connect(V5, "a"), broker.connect(V5, "b"));
+    let forwarding = SubscriptionOptions { retain_as_published: true, ..no_local(2) };
+    client.subscribe_with("t", forwarding, Some(1));
+    client.subscribe_with("+", at(1), Some(2));
+    client.subscribe_with("#", at(0), Some(3));
+    client.retain("t", "own", 2);
+    let sorted = |mut message: super::message::Message| {
+        message.identifiers.sort_unstable();
+        message
+    };
+    let own = sorted(client.receive("t", "own", 1));
+    assert_eq!((own.identifiers, own.retain), (vec![2, 3], false));
+    other.retain("t", "other", 2);
+    let others = sorted(client.receive("t", "other", 2));
+    assert_eq!((others.identifiers, others.retain), (vec![1, 2, 3], true));
+    client.expect_nothing();
+}
