@@ -41,6 +41,7 @@ fn piped(broker: &Broker, arguments: &[&str]) -> Child {
     command.spawn().expect("the program starts")
 }
 
+// 3.1.1 [MQTT-7.1.2-1]
 #[test]
 fn a_payload_comes_as_it_is_where_no_terminal_is() {
     let broker = Broker::start(&[]);
