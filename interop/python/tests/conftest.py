@@ -14,7 +14,7 @@ PAHO = {
     "test_docs.py",
     "test_door.py",
     "test_paho.py",
-    "test_paho_deferred.py",
+    "test_paho_expiry_and_share.py",
     "test_paho_keep_alive.py",
     "test_paho_session.py",
     "test_paho_v5.py",

@@ -217,7 +217,6 @@ def test_a_topic_alias(publish, subscribe):
     assert subscriber.lines(3) == ["a 1 0 again"] * 3
 
 
-@pytest.mark.deferred
 def test_a_shared_subscription(publish, subscribe):
     members = [subscribe("$share/workers/job", "-t", "end", "-q", "1", version="5", form="%p") for _ in range(2)]
     lines = [str(number) for number in range(20)]

@@ -1,7 +1,4 @@
-"""5.0 features that need timers or groups in the broker, with paho-mqtt 1.6 and 2.x.
-
-Marked `deferred`: `pytest -m "not deferred"` leaves them out.
-"""
+"""Will delay, message expiry, shared subscriptions, and an authentication method that is not offered."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from peer import Will, packet_properties
 
 BAD_AUTHENTICATION_METHOD = 0x8C
 
-pytestmark = pytest.mark.deferred
 
 
 def delayed_will(delay_s: int, payload: str = "gone") -> Will:
