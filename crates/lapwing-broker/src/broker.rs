@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Listens on port 1883 of the loopback addresses, and lets clients on this machine in.
+    /// Listens on port 1883 of 127.0.0.1, and lets clients on this machine in.
     fn default() -> Self {
         Self {
             listeners: vec![Address::new("127.0.0.1", lapwing_net::DEFAULT_PORT)],

@@ -15,7 +15,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Clock;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mail, Mailbox};
 use crate::rate::Rate;
 use crate::shard::{ConnectionId, Shard, Stat};
 
@@ -35,6 +35,8 @@ pub(crate) struct EventLoop {
     poll: Poll,
     shard: Shard,
     mailbox: Mailbox,
+    /// Mail that has been taken out, and waits for a turn that has time for it.
+    mail: VecDeque<Mail>,
     listeners: Vec<Listener>,
     /// By the connection's index.
     sockets: Vec<Option<Socket>>,
@@ -90,6 +92,7 @@ impl EventLoop {
             poll,
             shard,
             mailbox,
+            mail: VecDeque::new(),
             accept_ready: vec![false; listeners.len()],
             listeners,
             sockets: Vec::new(),
@@ -125,7 +128,9 @@ impl EventLoop {
         }
         self.accept_waiting(now);
         self.shard.continue_unfinished(now);
-        for mail in self.mailbox.take() {
+        self.mail.extend(self.mailbox.take());
+        while !self.shard.is_spent() {
+            let Some(mail) = self.mail.pop_front() else { break };
             self.shard.handle_mail(mail, now);
         }
         for _ in 0..self.ready.len() {
@@ -145,7 +150,7 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.mail.is_empty() {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();

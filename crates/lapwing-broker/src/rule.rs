@@ -57,7 +57,8 @@ pub enum AppliesTo {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AutoSubscribe {
     /// A topic filter, in which `%c` stands for the client identifier and `%u` for the user name. A client
-    /// whose identifier or user name has one of `+`, `#` and `/` does not get a subscription that names it.
+    /// whose identifier or user name has one of `+`, `#` and `/`, or begins with `$`, does not get a subscription that
+    /// names it.
     pub filter: String,
     /// Highest quality of service: 0, 1 or 2.
     #[serde(default)]
@@ -94,7 +95,7 @@ impl Rules {
     pub(crate) fn compile(&self) -> Result<CompiledRules, String> {
         let mut rewrites = Vec::new();
         for (index, rule) in self.rewrite.iter().enumerate() {
-            let whole = format!("^(?:{})$", rule.pattern);
+            let whole = format!("^(?s:{})$", rule.pattern);
             let regex =
                 Regex::new(&whole).map_err(|error| format!("rules.rewrite[{index}].pattern: {error}"))?;
             rewrites.push((rule.applies_to, regex, rule.replacement.clone()));
@@ -107,6 +108,9 @@ impl Rules {
             auto_subscribe.push((rule.filter.clone(), options));
         }
         let response_information = self.response_information.clone();
+        if response_information.as_ref().is_some_and(|text| text.contains('\0') || text.len() > 1024) {
+            return Err("rules.response_information: at most 1,024 bytes, and no U+0000".to_owned());
+        }
         Ok(CompiledRules { rewrites, auto_subscribe, response_information })
     }
 }
@@ -160,16 +164,22 @@ impl CompiledRules {
     }
 }
 
-/// Puts in what `%c` and `%u` stand for; `None` if that is missing, or could change which levels the filter
-/// has.
+/// Puts in what `%c` and `%u` stand for; `None` if that is missing, or could change what the filter selects: by
+/// further levels, wildcards, or a `$` that gives the filter another meaning.
 fn expand(filter: &str, client_id: &str, user_name: Option<&str>) -> Option<String> {
-    let mut expanded = filter.to_owned();
-    for (placeholder, value) in [("%c", Some(client_id)), ("%u", user_name)] {
-        if expanded.contains(placeholder) {
-            let value = value.filter(|value| !value.is_empty() && !value.contains(['+', '#', '/']))?;
-            expanded = expanded.replace(placeholder, value);
-        }
+    let mut expanded = String::new();
+    let mut rest = filter;
+    while let Some(at) = rest.find("%c").into_iter().chain(rest.find("%u")).min() {
+        let (before, placeholder) = rest.split_at(at);
+        let value = if placeholder.starts_with("%c") { Some(client_id) } else { user_name };
+        let is_plain = |value: &&str| {
+            !value.is_empty() && !value.starts_with('$') && !value.contains(['+', '#', '/', '\0'])
+        };
+        expanded.push_str(before);
+        expanded.push_str(value.filter(is_plain)?);
+        rest = &placeholder[2..];
     }
+    expanded.push_str(rest);
     Some(expanded)
 }
 
@@ -218,9 +228,11 @@ mod tests {
     fn names_with_wildcards_do_not_widen_a_subscription() {
         assert_eq!(expand("c/%c/%u", "door", Some("anna")).as_deref(), Some("c/door/anna"));
         assert_eq!(expand("all", "#", None).as_deref(), Some("all"));
-        for bad in ["", "+", "a/#", "a/b"] {
+        for bad in ["", "+", "a/#", "a/b", "$share", "$exclusive", "$SYS"] {
             assert_eq!(expand("c/%c", bad, None), None);
         }
         assert_eq!(expand("u/%u", "door", None), None);
+        // What is put in is not looked at again.
+        assert_eq!(expand("%c/%u", "%u", Some("%c")).as_deref(), Some("%u/%c"));
     }
 }

@@ -29,7 +29,7 @@ fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker)) {
     attack(&broker);
     let worst = canary.worst_round_trip();
     broker.assert_alive();
-    assert!(worst < Duration::from_secs(1), "another client's message took {worst:?}");
+    assert!(worst < Duration::from_secs(2), "another client's message took {worst:?}");
     let grown = broker.peak_memory().saturating_sub(base) / MIB;
     assert!(grown < growth, "memory has grown by {grown} MiB");
     let lines = broker.lines_per_second();

@@ -56,9 +56,10 @@ impl Shard {
         ReasonCode::Success
     }
 
-    /// Publishes the messages whose time has come.
+    /// Publishes the messages whose time has come, as far as this turn can.
     pub(super) fn publish_delayed(&mut self) {
-        while let Some(entry) = self.delayed.messages.first_entry() {
+        while !self.is_spent() {
+            let Some(entry) = self.delayed.messages.first_entry() else { break };
             if entry.key().0 > self.now {
                 break;
             }

@@ -9,7 +9,7 @@ use lapwing_proto::session::{AliasChoice, Instant, Resend};
 use super::connection::{Connection, Open};
 use super::route::{OwnMessages, Subscribed, Target};
 use super::stat::Stat;
-use super::{ConnectionId, SessionId, SessionKey, Shard};
+use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
 use crate::message::{Delivery, GroupId, Message};
 
@@ -115,6 +115,7 @@ impl Shard {
     }
 
     fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
+        self.spent += DELIVERY_COST;
         let limits = &self.shared.limits;
         let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
@@ -138,7 +139,7 @@ impl Shard {
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
-                self.appended += connection.outbox.len() - before;
+                self.spent += connection.outbox.len() - before;
                 mark_dirty(&mut self.dirty, connection);
             } else {
                 dropped.too_large += 1;
@@ -155,7 +156,7 @@ impl Shard {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
-                    self.appended += connection.outbox.len() - before;
+                    self.spent += connection.outbox.len() - before;
                     mark_dirty(&mut self.dirty, connection);
                 } else {
                     dropped.too_large += 1;

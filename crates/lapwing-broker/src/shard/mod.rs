@@ -26,6 +26,7 @@ mod will;
 #[cfg(test)]
 mod test;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,9 +97,9 @@ pub(crate) struct Shard {
     /// Connections that have something to write, or are to be closed.
     dirty: Vec<ConnectionId>,
     /// Connections whose bytes have not all been handled, since the turn had enough to do.
-    unfinished: Vec<ConnectionId>,
-    /// Bytes put into outboxes in this turn.
-    appended: usize,
+    unfinished: VecDeque<ConnectionId>,
+    /// What this turn has cost: bytes put into outboxes for messages, and [`DELIVERY_COST`] for each delivery.
+    spent: usize,
     /// Connections that may be read from again.
     resumed: Vec<ConnectionId>,
     /// Connections with retained messages to send that are waiting for a turn.
@@ -114,9 +115,11 @@ pub(crate) struct Shard {
     overflows: Rate,
 }
 
-/// Bytes that a turn puts into outboxes before it lets them be written: a few packets in one read can be
-/// messages to very many clients.
-const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// What a turn may cost before it lets outboxes be written, in bytes: a few packets in one read can be messages to
+/// very many clients.
+const TURN_BUDGET: usize = 4 * 1024 * 1024;
+/// What a delivery costs beside its bytes, so that those to queues and to nobody count as well.
+const DELIVERY_COST: usize = 64;
 /// Timers that may be left over beside those that are needed, before they are thrown out.
 const LEFT_TIMERS: usize = 1024;
 /// With which a connection begins that speaks TLS. A CONNECT never begins so.
@@ -137,8 +140,8 @@ impl Shard {
             sys: Sys::default(),
             timers: Timers::default(),
             dirty: Vec::new(),
-            unfinished: Vec::new(),
-            appended: 0,
+            unfinished: VecDeque::new(),
+            spent: 0,
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
@@ -212,7 +215,7 @@ impl Shard {
                 Phase::Exchanging(_) => limits.connect_packet_size_maximum,
                 Phase::Closing => break,
             };
-            if self.appended > TURN_BYTES {
+            if self.is_spent() {
                 return self.leave_unfinished(id);
             }
             match Frame::split(input, maximum) {
@@ -255,7 +258,8 @@ impl Shard {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let is_busy = !self.replaying.is_empty() || !self.unfinished.is_empty();
+        let is_late = self.delayed.due().next().is_some_and(|due| due <= self.now);
+        let is_busy = is_late || !self.replaying.is_empty() || !self.unfinished.is_empty();
         if is_busy { Some(self.now) } else { self.timers.next() }
     }
 
@@ -267,18 +271,21 @@ impl Shard {
                 Timer::Connection(id) => self.check_connection(id),
                 Timer::Session(id) => self.check_session(id),
                 Timer::Will(id) => self.check_will(id),
-                Timer::Delayed => self.publish_delayed(),
+                Timer::Delayed => {} // below, with those that an earlier turn had no time for
                 Timer::Sys => self.publish_sys(),
             }
         }
+        self.publish_delayed();
         self.continue_replays();
     }
 
-    /// Goes on with what the last turn left unfinished. It comes before anything new is read, so that those who
-    /// have waited are not kept waiting by those who keep sending.
+    /// Goes on with what earlier turns left unfinished, as far as this one can. It comes before anything new is
+    /// read, so that those who have waited are not kept waiting by those who keep sending; whoever is left
+    /// unfinished again goes behind the others.
     pub(crate) fn continue_unfinished(&mut self, now: Instant) {
         self.now = now;
-        for id in std::mem::take(&mut self.unfinished) {
+        while !self.is_spent() {
+            let Some(id) = self.unfinished.pop_front() else { break };
             let Some(connection) = self.connection_mut(id) else { continue };
             connection.is_unfinished = false;
             self.handle_tail(id);
@@ -286,11 +293,16 @@ impl Shard {
         }
     }
 
+    /// Whether the turn has done enough.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent > TURN_BUDGET
+    }
+
     /// The turn has enough to do: the rest of a connection's bytes is for the next one.
     fn leave_unfinished(&mut self, id: ConnectionId) {
         let Some(connection) = self.connection_mut(id) else { return };
         if !std::mem::replace(&mut connection.is_unfinished, true) {
-            self.unfinished.push(id);
+            self.unfinished.push_back(id);
         }
     }
 
@@ -308,7 +320,7 @@ impl Shard {
 
     /// Connections that have something to write or are to be closed.
     pub(crate) fn take_dirty(&mut self, ids: &mut Vec<ConnectionId>) {
-        self.appended = 0;
+        self.spent = 0;
         ids.append(&mut self.dirty);
         for id in ids {
             if let Some(connection) = self.connections.get_mut(id.index()) {

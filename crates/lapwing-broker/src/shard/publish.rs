@@ -257,7 +257,7 @@ impl Shard {
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
     fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
         let starts = |prefix: &&str| name.as_str().starts_with(prefix);
-        let is_own = name.is_system() && ["$SYS/", "$share/"].iter().any(starts);
+        let is_own = name.is_system() && (["$SYS/", "$share/"].iter().any(starts) || name.as_str() == "$SYS");
         !is_own && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
     }
 

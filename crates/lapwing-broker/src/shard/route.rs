@@ -19,6 +19,9 @@ const CACHE_TARGETS_MAXIMUM: usize = 256 * 1024;
 /// Longer names are not remembered.
 const CACHE_NAME_MAXIMUM: usize = 1024;
 
+/// What an exclusive subscription begins with.
+pub(super) const EXCLUSIVE: &str = "$exclusive/";
+
 /// The subscriptions of all sessions.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
@@ -289,7 +292,7 @@ impl Target {
 
 /// What stands behind `$exclusive/`. A subscription cannot be exclusive and shared.
 fn exclusive(filter: TopicFilter<'_>) -> Option<TopicFilter<'_>> {
-    let pattern = TopicFilter::new(filter.as_str().strip_prefix("$exclusive/")?).ok()?;
+    let pattern = TopicFilter::new(filter.as_str().strip_prefix(EXCLUSIVE)?).ok()?;
     pattern.share_name().is_none().then_some(pattern)
 }
 

@@ -118,7 +118,7 @@ impl Session {
 
     /// Puts a delivery at the end of the queue.
     pub(super) fn enqueue(&mut self, delivery: Delivery) {
-        self.queue_bytes += delivery.message.size();
+        self.queue_bytes += size(&delivery);
         self.queue.push_back(delivery);
     }
 
@@ -130,10 +130,15 @@ impl Session {
     /// Takes the delivery at the front of the queue.
     pub(super) fn dequeue(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.queue_bytes -= delivery.message.size();
+        self.queue_bytes -= size(&delivery);
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue = VecDeque::new();
         }
         Some(delivery)
     }
+}
+
+/// Bytes that a delivery in a queue takes. Its message may be in other queues as well, but who knows for how long.
+fn size(delivery: &Delivery) -> usize {
+    size_of::<Delivery>() + delivery.message.size()
 }

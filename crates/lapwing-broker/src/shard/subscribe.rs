@@ -7,7 +7,7 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use super::retained::Replay;
-use super::route::{Added, Subscribed, Target, pattern};
+use super::route::{Added, EXCLUSIVE, Subscribed, Target, pattern};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::Event;
@@ -166,8 +166,17 @@ impl Shard {
         let own = open.client.identity.subscriptions.iter().cloned();
         let given: Vec<_> = own.chain(self.shared.rules.auto_subscribe(&open.client)).collect();
         for (filter, options) in given {
-            let filter = filter.as_filter();
             let subscribed = Subscribed { options, identifier: None };
+            if self.session_mut(session_id).is_some_and(|session| session.filters.contains(&filter)) {
+                // From before, or as the client wants it: the subscription stays as it is.
+                let is_wanted = options.retain_handling == RetainHandling::Send;
+                if is_wanted && filter.as_filter().share_name().is_none() {
+                    let replay = Replay { target: Target::new(session_id, &subscribed), after: None };
+                    self.replay(id, filter, replay);
+                }
+                continue;
+            }
+            let filter = filter.as_filter();
             if let Ok(replay) = self.add_subscription(session_id, filter, subscribed) {
                 self.observe(id, |client| Event::Subscribed { client, filter, options });
                 if let Some((filter, replay)) = replay {
@@ -177,9 +186,14 @@ impl Shard {
         }
     }
 
-    /// What a filter becomes by the rules; `None` if it stays as it is. A rule may make what is no filter.
+    /// What a filter becomes by the rules, which look at what is behind `$share/NAME/` and `$exclusive/`; `None`
+    /// if it stays as it is. A rule may make what is no filter.
     fn rewrite_filter(&self, filter: TopicFilter<'_>) -> Result<Option<TopicFilterBuf>, ReasonCode> {
-        let rewritten = self.shared.rules.rewrite(filter.as_str(), AppliesTo::Subscribe);
+        let pattern = filter.pattern();
+        let pattern = pattern.strip_prefix(EXCLUSIVE).unwrap_or(pattern);
+        let prefix = &filter.as_str()[..filter.as_str().len() - pattern.len()];
+        let rewritten = self.shared.rules.rewrite(pattern, AppliesTo::Subscribe);
+        let rewritten = rewritten.map(|pattern| format!("{prefix}{pattern}"));
         rewritten.map(TopicFilterBuf::new).transpose().map_err(|_| ReasonCode::TopicFilterInvalid)
     }
 

@@ -15,6 +15,7 @@ fn plain(message: &str) -> String {
     }
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message };
     let expected = match expected {
+        "u8" => "a number from 0 to 255",
         "u16" => "a number from 0 to 65535",
         "u32" => "a number from 0 to 4294967295",
         "u64" | "usize" => "a number from 0",

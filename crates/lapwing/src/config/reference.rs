@@ -41,7 +41,7 @@ pub(crate) fn page() -> anyhow::Result<String> {
             "\n## {heading}\n\n| Key | Type | Unit | Default | Meaning |\n|---|---|---|---|---|\n"
         ));
         for key in section {
-            let (kind, unit, default) = (kind(&key.schema), unit(key.name()), default(&defaults, &key.path));
+            let (kind, unit, default) = (kind(&key.schema), unit(key.name()), default(&defaults, key));
             page.push_str(&format!("| `{}` | {kind} | {unit} | {default} | {} |\n", key.name(), key.meaning));
         }
     }
@@ -58,6 +58,7 @@ fn kind(schema: &Json) -> String {
         kind => kind.as_str(),
     };
     match (kind, schema["format"].as_str()) {
+        (Some("integer"), Some("uint8")) => "number, up to 255".to_owned(),
         (Some("integer"), Some("uint16")) => "number, up to 65,535".to_owned(),
         (Some("integer"), Some("uint32")) => "number, up to 4,294,967,295".to_owned(),
         (Some("integer"), _) => "number".to_owned(),
@@ -86,7 +87,12 @@ fn unit(name: &str) -> &'static str {
     }
 }
 
-fn default(defaults: &Value, path: &str) -> String {
-    let value = path.split('.').try_fold(defaults, |value, part| value.get(part));
-    value.map_or_else(|| "none".to_owned(), |value| format!("`{value}`"))
+fn default(defaults: &Value, key: &Key) -> String {
+    let value = key.path.split('.').try_fold(defaults, |value, part| value.get(part));
+    let of_list = Some(&key.schema["default"]).filter(|default| !default.is_null());
+    match (value, of_list) {
+        (Some(value), _) => format!("`{value}`"),
+        (None, Some(default)) => format!("`{default}`"),
+        (None, None) => "none".to_owned(),
+    }
 }

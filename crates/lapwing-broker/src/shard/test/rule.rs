@@ -105,13 +105,27 @@ fn a_subscription_is_made_and_ended_with_what_its_filter_becomes() {
 }
 
 #[test]
-fn a_shared_filter_is_rewritten_with_its_share_name() {
-    let broker = with_rules(rewriting(AppliesTo::All, &[(r"\$share/([^/]+)/old/(.*)", "$$share/$1/new/$2")]));
+fn what_is_behind_a_share_name_or_an_exclusive_prefix_is_rewritten() {
+    let broker = with_rules(rewriting(AppliesTo::All, &[("old/(.*)", "new/$1")]));
     let client = broker.connect(V5, "a");
-    client.subscribe("$share/g/old/#", 1);
-    client.publish("new/a", "x", 1);
-    client.receive("new/a", "x", 1);
-    assert_eq!(client.unsubscribe(&["$share/g/old/#"]), [ReasonCode::Success]);
+    for filter in ["$share/g/old/#", "$exclusive/old/#"] {
+        client.subscribe(filter, 1);
+        client.publish("new/a", "x", 1);
+        client.receive("new/a", "x", 1);
+        assert_eq!(client.unsubscribe(&[filter]), [ReasonCode::Success]);
+    }
+}
+
+#[test]
+fn a_given_subscription_does_not_replace_the_clients_own() {
+    let broker = subscribing(&[subscription("a", 0)]);
+    let connect = || lasting(V5, "c");
+    let client = broker.join(&connect());
+    client.subscribe("a", 2);
+    client.lose();
+    let client = broker.join(&connect());
+    client.publish("a", "x", 2);
+    client.receive("a", "x", 2);
 }
 
 #[test]
