@@ -260,7 +260,10 @@ impl Shard {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let is_late = self.delayed.due().next().is_some_and(|due| due <= self.now);
         let is_busy = is_late || !self.replaying.is_empty() || !self.unfinished.is_empty();
-        if is_busy { Some(self.now) } else { self.timers.next() }
+        if is_busy {
+            return Some(self.now);
+        }
+        [self.timers.next(), self.retained.next_expiry()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -276,6 +279,7 @@ impl Shard {
             }
         }
         self.publish_delayed();
+        self.remove_expired();
         self.continue_replays();
     }
 

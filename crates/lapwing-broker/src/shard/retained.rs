@@ -1,8 +1,10 @@
 //! Retained messages, and sending them to new subscriptions a step at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lapwing_proto::packet::Publish;
+use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicName, TopicNameBuf};
 
 use super::route::{Target, pattern};
@@ -20,6 +22,37 @@ const QUEUE_MAXIMUM: usize = 256;
 pub(super) struct Retained {
     messages: NameTree<Arc<Message>>,
     bytes: usize,
+    /// Those that expire, the next one first.
+    expiries: BTreeSet<(Instant, TopicNameBuf)>,
+}
+
+impl Retained {
+    fn insert(&mut self, name: TopicName<'_>, message: Arc<Message>) {
+        self.remove(name);
+        self.bytes += size(name, &message);
+        if let Some(expires) = message.expires {
+            self.expiries.insert((expires, name.to_buf()));
+        }
+        self.messages.insert(name, message);
+    }
+
+    fn remove(&mut self, name: TopicName<'_>) {
+        let Some(old) = self.messages.remove(name) else { return };
+        self.bytes -= size(name, &old);
+        if let Some(expires) = old.expires {
+            self.expiries.remove(&(expires, name.to_buf()));
+        }
+    }
+
+    /// When the next one expires.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.first().map(|&(expires, _)| expires)
+    }
+}
+
+/// Bytes that a retained message takes: the tree keeps its name once more.
+fn size(name: TopicName<'_>, message: &Message) -> usize {
+    name.as_str().len() + message.size()
 }
 
 /// Retained messages on their way to one new subscription.
@@ -35,26 +68,34 @@ impl Shard {
     /// `[MQTT-3.3.1-5]`, `[MQTT-3.3.1-6]`. `false` if there is no room for another topic.
     pub(super) fn retain(&mut self, publish: &Publish<'_>) -> bool {
         let Some(name) = publish.topic else { return false };
-        let Retained { messages, bytes } = &mut self.retained;
         if publish.payload.is_empty() {
-            if let Some(old) = messages.remove(name) {
-                *bytes -= old.size();
-            }
+            self.retained.remove(name);
             return true;
         }
         let limits = &self.shared.limits;
+        let Retained { messages, bytes, .. } = &self.retained;
         let message = Message::new(publish, self.now);
-        let (size, old) = (message.size(), messages.get(name).map(|old| old.size()));
+        let (new, old) = (size(name, &message), messages.get(name).map(|old| size(name, old)));
         let is_too_many = old.is_none() && messages.len() >= limits.retained_messages_maximum;
         // What makes it less is welcome, whatever the limit.
-        let is_more = old.is_none_or(|old| old < size);
-        let total = *bytes - old.unwrap_or(0) + size;
+        let is_more = old.is_none_or(|old| old < new);
+        let total = bytes - old.unwrap_or(0) + new;
         if is_too_many || (is_more && total > limits.retained_bytes_maximum) {
             return false;
         }
-        *bytes = total;
-        messages.insert(name, message);
+        self.retained.insert(name, message);
         true
+    }
+
+    /// Removes retained messages that have expired, some at a time.
+    pub(super) fn remove_expired(&mut self) {
+        for _ in 0..STEP {
+            let Some((expires, name)) = self.retained.expiries.first().cloned() else { break };
+            if expires > self.now {
+                break;
+            }
+            self.retained.remove(name.as_name());
+        }
     }
 
     /// How many messages are retained, and the bytes that they take.
@@ -104,25 +145,13 @@ impl Shard {
         let Some((filter, mut replay)) = session.replays.pop_first() else { return false };
         let now = self.now;
         let mut messages = Vec::new();
-        let mut expired = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let mut next = self.retained.messages.matches_after(
-            pattern(filter.as_filter()),
-            after,
-            STEP,
-            |name, message| {
-                if message.is_expired(now) {
-                    expired.push(name.to_buf());
-                } else {
+        let mut next =
+            self.retained.messages.matches_after(pattern(filter.as_filter()), after, STEP, |_, message| {
+                if !message.is_expired(now) {
                     messages.push(Arc::clone(message));
                 }
-            },
-        );
-        for name in expired {
-            if let Some(old) = self.retained.messages.remove(name.as_name()) {
-                self.retained.bytes -= old.size();
-            }
-        }
+            });
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);

@@ -1,3 +1,5 @@
+use lapwing_proto::packet::ReasonCode;
+
 use super::broker::{Broker, lasting};
 use super::message::message;
 use super::{V5, V311, VERSIONS};
@@ -113,6 +115,21 @@ fn a_retained_message_expires() {
     old.subscribe("t/#", 0);
     old.receive("t/2", "x", 0);
     old.expect_nothing();
+}
+
+#[test]
+fn an_expired_retained_message_makes_room_though_nobody_looks() {
+    let broker = Broker::with_limits(|limits| limits.retained_messages_maximum = 1);
+    let publisher = broker.connect(V5, "p");
+    publisher.publish_message(message("t/1", "x").retained().expiry(10));
+    publisher.publish_message(message("t/1", "y").retained().expiry(20));
+    let other = || publisher.publish_message(message("t/2", "x").retained().qos(1));
+    assert_eq!(other(), ReasonCode::QuotaExceeded);
+    broker.advance_s(15);
+    assert_eq!((broker.stat().retained_messages, other()), (1, ReasonCode::QuotaExceeded));
+    broker.advance_s(5);
+    assert_eq!((broker.stat().retained_messages, broker.stat().retained_bytes), (0, 0));
+    assert_eq!(other(), ReasonCode::NoMatchingSubscribers);
 }
 
 // [MQTT-3.3.2-5]
