@@ -95,9 +95,10 @@ impl Rules {
     pub(crate) fn compile(&self) -> Result<CompiledRules, String> {
         let mut rewrites = Vec::new();
         for (index, rule) in self.rewrite.iter().enumerate() {
-            let whole = format!("^(?s:{})$", rule.pattern);
-            let regex =
-                Regex::new(&whole).map_err(|error| format!("rules.rewrite[{index}].pattern: {error}"))?;
+            let place = |error| format!("rules.rewrite[{index}].pattern: {error}");
+            // By itself first, so that an error shows what was written.
+            Regex::new(&rule.pattern).map_err(place)?;
+            let regex = Regex::new(&format!("^(?s:{})$", rule.pattern)).map_err(place)?;
             rewrites.push((rule.applies_to, regex, rule.replacement.clone()));
         }
         let mut auto_subscribe = Vec::new();

@@ -21,6 +21,7 @@ fn plain(message: &str) -> String {
         "u64" | "usize" => "a number from 0",
         "a string" | "path string" => "text",
         "a map" => "a table",
+        "a sequence" => "a list",
         _ if expected.starts_with("struct ") => "a table",
         expected => expected,
     };
