@@ -109,13 +109,8 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::command::tests::shell;
     use crate::tally;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
 
     #[test]
     fn steps_are_counted() {

@@ -39,12 +39,9 @@ impl Shard {
     /// method goes on with it `[MQTT-4.12.0-3]`, and DISCONNECT ends it.
     pub(super) fn handle_exchange(&mut self, id: ConnectionId, frame: Frame<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
-        let Phase::Exchanging(_) = &connection.phase else { return };
-        let Phase::Exchanging(mut exchanging) =
-            std::mem::replace(&mut connection.phase, Phase::AwaitingConnect)
-        else {
-            return;
-        };
+        // Whatever comes of the packet sets the phase anew.
+        let phase = std::mem::replace(&mut connection.phase, Phase::AwaitingConnect);
+        let Phase::Exchanging(mut exchanging) = phase else { return };
         let Some(connect) = exchanging.pending.connect() else { return };
         let applicant = Applicant::new(&connect);
         let auth = match Packet::decode(frame, ProtocolVersion::V5) {

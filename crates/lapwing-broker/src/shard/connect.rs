@@ -102,7 +102,7 @@ impl Shard {
         None
     }
 
-    pub(super) fn credentials<'a>(
+    fn credentials<'a>(
         &self,
         id: ConnectionId,
         connect: &Connect<'a>,
@@ -334,8 +334,8 @@ impl Shard {
         connack
     }
 
-    /// Answers a CONNECT with a CONNACK that refuses it, no larger than `maximum`, and ends the connection
-    /// `[MQTT-3.1.4-2]`.
+    /// Answers a CONNECT with a CONNACK that refuses it, if the client takes one and its version has one, and ends
+    /// the connection `[MQTT-3.1.4-2]`.
     pub(super) fn refuse(
         &mut self,
         id: ConnectionId,

@@ -30,13 +30,6 @@ struct Held {
     origin: SessionId,
 }
 
-/// A delay and the topic behind it; `None` if the name does not ask for a delay.
-pub(super) fn split(name: &str) -> Option<Result<(u32, &str), ReasonCode>> {
-    let rest = name.strip_prefix(PREFIX)?;
-    let delay = rest.split_once('/').and_then(|(seconds, topic)| Some((seconds.parse().ok()?, topic)));
-    Some(delay.filter(|(_, topic)| !topic.is_empty()).ok_or(ReasonCode::TopicNameInvalid))
-}
-
 impl Shard {
     /// Keeps a message until its delay has passed. `publish` has its real topic.
     pub(super) fn delay(&mut self, publish: &Publish<'_>, delay_s: u32, origin: SessionId) -> ReasonCode {
@@ -85,17 +78,10 @@ impl Delayed {
     }
 }
 
-/// The topic name that a client may publish to is the one behind the delay.
-pub(super) fn inner(name: TopicName<'_>) -> Result<(Option<u32>, TopicName<'_>), ReasonCode> {
-    if !name.is_system() {
-        return Ok((None, name));
-    }
-    match split(name.as_str()) {
-        None => Ok((None, name)),
-        Some(Err(reason_code)) => Err(reason_code),
-        Some(Ok((delay_s, topic))) => match TopicName::new(topic) {
-            Ok(topic) => Ok((Some(delay_s), topic)),
-            Err(_) => Err(ReasonCode::TopicNameInvalid),
-        },
-    }
+/// The delay that a topic name asks for, if it does, and the topic name to publish to. `None` if it asks for one
+/// and has no number, or no topic name behind it.
+pub(super) fn split(name: TopicName<'_>) -> Option<(Option<u32>, TopicName<'_>)> {
+    let Some(rest) = name.as_str().strip_prefix(PREFIX) else { return Some((None, name)) };
+    let (seconds, topic) = rest.split_once('/')?;
+    Some((Some(seconds.parse().ok()?), TopicName::new(topic).ok()?))
 }

@@ -129,7 +129,7 @@ impl Shard {
         name: TopicName<'a>,
         publish: &Publish<'_>,
     ) -> Result<Admitted<'a>, Withheld> {
-        let (delay_s, name) = delayed::inner(name).map_err(|_| Withheld::Misnamed)?;
+        let (delay_s, name) = delayed::split(name).ok_or(Withheld::Misnamed)?;
         let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
         let rewritten = rewritten.map(TopicNameBuf::new).transpose().map_err(|_| Withheld::Misnamed)?;
         let admitted = Admitted { name, rewritten, delay_s };
@@ -243,7 +243,7 @@ impl Shard {
 
     /// `text`, if the client wants to be told in words `[MQTT-3.1.2-29]` and takes the packet with it
     /// `[MQTT-3.4.2-2]`.
-    pub(super) fn reason_string<'a>(
+    fn reason_string<'a>(
         &self,
         id: ConnectionId,
         text: &'a str,

@@ -80,9 +80,11 @@ impl Shard {
             let Ok(name) = TopicName::new(&topic) else { continue };
             let mut publish = Publish::new(name, value.as_bytes());
             publish.retain = true;
-            self.retain(&publish);
+            let is_retained = self.retain(&publish);
             self.distribute(&publish, None);
-            self.sys.published.insert(topic, value);
+            if is_retained {
+                self.sys.published.insert(topic, value);
+            }
         }
     }
 }
