@@ -111,7 +111,7 @@ impl Shard {
         self.schedule_replay(id);
     }
 
-    /// Lets a connection with replays have a step in the next turn.
+    /// Lets a connection with replays have a step when replays go on: once in a turn, for all together.
     pub(super) fn schedule_replay(&mut self, id: ConnectionId) {
         let Some(connection) = self.connection_mut(id) else { return };
         if !std::mem::replace(&mut connection.is_replaying, true) {

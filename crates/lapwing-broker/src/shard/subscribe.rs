@@ -46,7 +46,6 @@ impl Shard {
         for (filter, replay) in replays {
             self.replay(id, filter, replay);
         }
-        self.continue_replays();
     }
 
     /// Whether a packet has more filters than are allowed; then its connection is ended.
