@@ -1,23 +1,30 @@
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use lapwing_net::{Address, ListenError, Listener};
 use lapwing_proto::packet::{EncodeError, PacketId, ProtocolVersion, Publish};
 use mio::Poll;
 
+use crate::clock::Clock;
 use crate::event_loop::{self, EventLoop};
 use crate::hook::Hooks;
 use crate::limit::Limits;
-use crate::mailbox::{Mail, MailboxSender, mailbox};
+use crate::mail::Mail;
+use crate::mailbox::mailbox;
 use crate::message::Message;
 use crate::rule::Rules;
-use crate::shard::{SessionKey, Shard, Shared, Stat};
+use crate::shard::{Report, SessionKey, Shard, Stat};
+use crate::sharding::Sharding;
+use crate::shared::{ShardId, Shared};
 
 /// How a broker is to run.
 pub struct Config {
     /// Where it listens.
     pub listeners: Vec<Address>,
+    /// How the clients are shared out among threads.
+    pub sharding: Sharding,
     /// What it allows peers to make grow.
     pub limits: Limits,
     /// What it does with topics and subscriptions beyond the protocol.
@@ -31,6 +38,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: vec![Address::new("127.0.0.1", lapwing_net::DEFAULT_PORT)],
+            sharding: Sharding::default(),
             limits: Limits::default(),
             rules: Rules::default(),
             hooks: Hooks::default(),
@@ -44,6 +52,9 @@ pub enum StartError {
     /// A listener could not be made.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// There are more shards than there can be.
+    #[error("{0}")]
+    Sharding(String),
     /// A limit has a value that it cannot have.
     #[error("{0}")]
     Limit(String),
@@ -56,36 +67,55 @@ pub enum StartError {
 }
 
 /// A running broker. It stops when it is dropped, or with [`shut_down`](Self::shut_down).
-#[derive(Debug)]
 pub struct Broker {
     listening: Vec<Address>,
-    mailbox: MailboxSender,
-    thread: Option<JoinHandle<io::Result<()>>>,
-    stat: Arc<Mutex<Stat>>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
 }
+
+/// How busy a shard is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShardStat {
+    /// What has happened on it, and how much it has. Retained messages belong to no shard.
+    pub stat: Stat,
+    /// How much of its time its thread was at work lately: 0 to 1.
+    pub busy: f64,
+}
+
 
 impl Broker {
     /// Binds the listeners and starts.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.limits.check().map_err(StartError::Limit)?;
+        config.sharding.check().map_err(StartError::Sharding)?;
         let mut listeners = Vec::new();
         for address in &config.listeners {
             listeners.extend(Listener::bind(address)?);
         }
         let listening = listeners.iter().map(|listener| listener.local().clone()).collect();
-        let poll = Poll::new()?;
-        let (sender, mailbox) = mailbox(Some(event_loop::waker(&poll)?));
         let rules = config.rules.compile().map_err(StartError::Rule)?;
-        let shared = Arc::new(Shared { limits: config.limits, rules, hooks: config.hooks });
-        let shard_mailbox = sender.clone();
-        let stat = Arc::new(Mutex::default());
-        let shard_stat = Arc::clone(&stat);
-        let run = move || {
-            let shard = Shard::new(shared, shard_mailbox);
-            EventLoop::new(poll, shard, mailbox, listeners, shard_stat)?.run()
-        };
-        let thread = std::thread::Builder::new().name("shard-0".into()).spawn(run)?;
-        Ok(Self { listening, mailbox: sender, thread: Some(thread), stat })
+        let (mut polls, mut senders) = (Vec::new(), Vec::new());
+        for _ in 0..config.sharding.shards() {
+            let poll = Poll::new()?;
+            let (sender, mailbox) = mailbox(Some(event_loop::waker(&poll)?));
+            polls.push((poll, mailbox));
+            senders.push(sender);
+        }
+        let shared = Arc::new(Shared::new(config.limits, rules, config.hooks, &config.sharding, senders));
+        let clock = Clock::new();
+        let mut broker = Self { listening, shared, threads: Vec::new() };
+        for (id, (poll, mailbox)) in broker.shared.shards().zip(polls) {
+            let shared = Arc::clone(&broker.shared);
+            // The first one accepts for all.
+            let listeners = std::mem::take(&mut listeners);
+            let run = move || {
+                let shard = Shard::new(id, shared, mailbox);
+                EventLoop::new(poll, shard, listeners, clock)?.run()
+            };
+            let name = format!("shard-{}", id.index());
+            broker.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+        }
+        Ok(broker)
     }
 
     /// The addresses that it listens on, with the ports that the system chose where it was to choose.
@@ -95,7 +125,13 @@ impl Broker {
 
     /// What has happened so far, and how much there is of what: as of a moment ago.
     pub fn stat(&self) -> Stat {
-        *self.stat.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.stat()
+    }
+
+    /// The same for each shard.
+    pub fn shards(&self) -> Vec<ShardStat> {
+        let shard_stat = |report: Report| ShardStat { stat: report.stat, busy: f64::from(report.busy) / 1000.0 };
+        self.shared.reports().map(shard_stat).collect()
     }
 
     /// Publishes a message of the program's own under the very name of its topic: no rule changes it, no hook
@@ -105,7 +141,7 @@ impl Broker {
     /// An [`EncodeError`] says what the message lacks or has too much of.
     pub fn publish(&self, publish: &Publish<'_>) -> Result<(), EncodeError> {
         let message = keep(publish)?;
-        self.mailbox.send(Mail::Publish(message, publish.retain));
+        self.shared.mailbox(ShardId(0)).send(Mail::Publish(message, publish.retain));
         Ok(())
     }
 
@@ -120,13 +156,15 @@ impl Broker {
             Recipient::ClientId(id) => SessionKey::ClientId(id.into()),
             Recipient::SessionKey(key) => SessionKey::Identity(key.into()),
         };
-        self.mailbox.send(Mail::Send(key, message, publish.qos));
+        // Where there is no such session, a shard counts what is dropped.
+        let shard = self.shared.registry.shard(&key).unwrap_or(ShardId(0));
+        self.shared.mailbox(shard).send(Mail::Send(key, message, publish.qos));
         Ok(())
     }
 
     /// Whether it still runs. It stops by itself only where the system fails it.
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        !self.threads.is_empty() && self.threads.iter().all(|thread| !thread.is_finished())
     }
 
     /// Stops accepting, tells every client, writes what waits for them, and returns when all is done: at
@@ -136,9 +174,18 @@ impl Broker {
     }
 
     fn stop(&mut self) -> io::Result<()> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        self.mailbox.send(Mail::Shutdown);
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has panicked")))
+        if self.threads.is_empty() {
+            return Ok(());
+        }
+        for shard in self.shared.shards() {
+            self.shared.mailbox(shard).send(Mail::Shutdown);
+        }
+        let join = |thread: JoinHandle<_>| {
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard's thread has panicked")))
+        };
+        // Each is waited for, whatever became of the others.
+        let ends: Vec<_> = self.threads.drain(..).map(join).collect();
+        ends.into_iter().collect()
     }
 }
 
@@ -157,6 +204,12 @@ fn keep(publish: &Publish<'_>) -> Result<Arc<Message>, EncodeError> {
     message.size(ProtocolVersion::V5)?;
     message.topic.ok_or(EncodeError::NoTopic)?;
     Ok(Arc::new(Message::unpublished(&message)))
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("listening", &self.listening).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Broker {

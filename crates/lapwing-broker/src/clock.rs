@@ -1,6 +1,6 @@
 use lapwing_proto::session::Instant;
 
-/// The clock of an event loop: milliseconds since it was made.
+/// The clock of all event loops: milliseconds since it was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
@@ -13,5 +13,47 @@ impl Clock {
 
     pub(crate) fn now(self) -> Instant {
         Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn nanos(self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Measures how much of its time a thread is at work.
+#[derive(Debug)]
+pub(crate) struct LoadMeter {
+    clock: Clock,
+    /// When the window began, and the last work, in nanoseconds.
+    window: u64,
+    working: u64,
+    worked: u64,
+}
+
+/// How long a window is at least, in nanoseconds.
+const WINDOW: u64 = 250_000_000;
+
+impl LoadMeter {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let now = clock.nanos();
+        Self { clock, window: now, working: now, worked: 0 }
+    }
+
+    /// Work is done for now.
+    pub(crate) fn rest(&mut self) {
+        self.worked += self.clock.nanos() - self.working;
+    }
+
+    /// Work begins. At the end of a window: thousandths of it that were work.
+    pub(crate) fn work(&mut self) -> Option<u32> {
+        self.working = self.clock.nanos();
+        let elapsed = self.working - self.window;
+        if elapsed < WINDOW {
+            return None;
+        }
+        let busy = (self.worked * 1000 / elapsed) as u32;
+        self.window = self.working;
+        self.worked = 0;
+        Some(busy)
     }
 }

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lapwing_net::{Accepted, Listener, Stream};
@@ -14,10 +13,9 @@ use lapwing_proto::session::Instant;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::clock::Clock;
-use crate::mailbox::{Mail, Mailbox};
+use crate::clock::{Clock, LoadMeter};
 use crate::rate::Rate;
-use crate::shard::{ConnectionId, Shard, Stat};
+use crate::shard::{ConnectionId, Shard};
 
 /// Bytes read from a socket at a time, into one buffer for all.
 const READ_BUFFER: usize = 256 * 1024;
@@ -34,9 +32,6 @@ const FIRST_LISTENER: usize = 1;
 pub(crate) struct EventLoop {
     poll: Poll,
     shard: Shard,
-    mailbox: Mailbox,
-    /// Mail that has been taken out, and waits for a turn that has time for it.
-    mail: VecDeque<Mail>,
     listeners: Vec<Listener>,
     /// By the connection's index.
     sockets: Vec<Option<Socket>>,
@@ -51,8 +46,7 @@ pub(crate) struct EventLoop {
     /// Until when the listeners rest.
     accept_after: Option<Instant>,
     shed: Rate,
-    /// Where others find what the shard has counted, as of the end of the last turn.
-    stat: Arc<Mutex<Stat>>,
+    load: LoadMeter,
 }
 
 struct Socket {
@@ -81,9 +75,8 @@ impl EventLoop {
     pub(crate) fn new(
         poll: Poll,
         shard: Shard,
-        mailbox: Mailbox,
         mut listeners: Vec<Listener>,
-        stat: Arc<Mutex<Stat>>,
+        clock: Clock,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
@@ -91,18 +84,16 @@ impl EventLoop {
         Ok(Self {
             poll,
             shard,
-            mailbox,
-            mail: VecDeque::new(),
             accept_ready: vec![false; listeners.len()],
             listeners,
             sockets: Vec::new(),
             ready: VecDeque::new(),
             closing: VecDeque::new(),
             buffer: vec![0; READ_BUFFER].into(),
-            clock: Clock::new(),
+            clock,
             accept_after: None,
             shed: Rate::new(1),
-            stat,
+            load: LoadMeter::new(clock),
         })
     }
 
@@ -112,9 +103,14 @@ impl EventLoop {
         self.shard.start_sys(self.clock.now());
         while !self.shard.is_finished() {
             let timeout = self.timeout();
+            self.load.rest();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => result?,
+            }
+            self.shard.wake_up();
+            if let Some(busy) = self.load.work() {
+                self.shard.note_load(busy, self.clock.now());
             }
             self.turn(&events);
         }
@@ -128,10 +124,11 @@ impl EventLoop {
         }
         self.accept_waiting(now);
         self.shard.continue_unfinished(now);
-        self.mail.extend(self.mailbox.take());
-        while !self.shard.is_spent() {
-            let Some(mail) = self.mail.pop_front() else { break };
-            self.shard.handle_mail(mail, now);
+        self.shard.handle_mail(now);
+        for (id, stream) in self.shard.take_arrived() {
+            if let Some(stream) = stream {
+                self.watch(id, stream, now);
+            }
         }
         for _ in 0..self.ready.len() {
             if let Some(id) = self.ready.pop_front() {
@@ -144,13 +141,21 @@ impl EventLoop {
         for id in self.shard.take_resumed() {
             self.resume(id);
         }
+        for departure in self.shard.take_departures() {
+            let socket = self.sockets.get_mut(departure.id.index()).and_then(Option::take);
+            let stream = socket.map(|socket| self.unwatch(socket));
+            self.shard.send_on(departure, stream);
+        }
+        // No message is acknowledged before it is on its way.
+        self.shard.send_batches();
         self.write_dirty(now);
         self.cut_off(now);
-        *self.stat.lock().unwrap_or_else(PoisonError::into_inner) = self.shard.stat();
+        self.shard.send_batches();
+        self.shard.leave_report();
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.mail.is_empty() {
+        if !self.ready.is_empty() || !self.shard.may_sleep() {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
@@ -230,8 +235,13 @@ impl EventLoop {
         }
     }
 
-    fn add(&mut self, mut stream: Stream, now: Instant) {
+    fn add(&mut self, stream: Stream, now: Instant) {
         let id = self.shard.accept(stream.peer(), stream.is_local(), now);
+        self.watch(id, stream, now);
+    }
+
+    /// Gives a connection of the shard its socket.
+    fn watch(&mut self, id: ConnectionId, mut stream: Stream, now: Instant) {
         let token = Token(FIRST_LISTENER + self.listeners.len() + id.index());
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interests) {
@@ -252,6 +262,14 @@ impl EventLoop {
             self.sockets.resize_with(id.index() + 1, || None);
         }
         self.sockets[id.index()] = Some(socket);
+    }
+
+    /// Takes a socket out that goes to another shard.
+    fn unwatch(&mut self, socket: Socket) -> Stream {
+        let mut stream = socket.stream;
+        // It fails only for a socket that was never registered.
+        let _ = self.poll.registry().deregister(&mut stream);
+        stream
     }
 
     /// Reads a ready socket once.
@@ -360,10 +378,10 @@ impl EventLoop {
     }
 
     fn remove(&mut self, id: ConnectionId, now: Instant) {
-        if let Some(socket) = socket(&mut self.sockets, id) {
-            // It fails only for a socket that was never registered.
-            let _ = self.poll.registry().deregister(&mut socket.stream);
-            self.sockets[id.index()] = None;
+        if socket(&mut self.sockets, id).is_some()
+            && let Some(socket) = self.sockets[id.index()].take()
+        {
+            self.unwatch(socket);
         }
         self.shard.lost(id, now);
     }

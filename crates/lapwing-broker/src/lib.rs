@@ -7,8 +7,8 @@
 //! # Ok::<(), lapwing_broker::StartError>(())
 //! ```
 //!
-//! A [`Broker`] runs its shard on a thread of its own: an event loop around plain data with synchronous
-//! transitions. Whoever embeds it decides who clients are and what they may do, see [`hook`].
+//! A [`Broker`] has one shard or several, each on a thread of its own: an event loop around plain data with
+//! synchronous transitions. Whoever embeds it decides who clients are and what they may do, see [`hook`].
 #![forbid(unsafe_code)]
 
 mod broker;
@@ -17,14 +17,18 @@ mod event_loop;
 mod excerpt;
 pub mod hook;
 mod limit;
+mod mail;
 mod mailbox;
 mod message;
 mod rate;
 mod rule;
 mod shard;
+mod sharding;
+mod shared;
 
-pub use broker::{Broker, Config, Recipient, StartError};
+pub use broker::{Broker, Config, Recipient, ShardStat, StartError};
 pub use lapwing_net::{Address, AddressError, ListenError};
 pub use limit::Limits;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
+pub use sharding::Sharding;
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};

@@ -1,26 +1,15 @@
 //! How other threads reach a shard.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lapwing_proto::packet::QoS;
 use mio::Waker;
 
-use crate::hook::Verdict;
-use crate::message::Message;
-use crate::shard::{ConnectionId, SessionKey};
+use crate::mail::Mail;
 
-/// What another thread tells a shard.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    /// A verdict on the client of a connection that waits for it.
-    Verdict(ConnectionId, Verdict),
-    /// A message of the program's own for all who subscribed to its topic, and whether it is retained.
-    Publish(Arc<Message>, bool),
-    /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
-    Send(SessionKey, Arc<Message>, QoS),
-    /// Stop accepting, tell every client, write what waits, and end.
-    Shutdown,
-}
+/// Bytes that may wait in a mailbox before those who fill it are held back. Nobody is kept from sending, so that
+/// no two shards can wait for each other.
+pub(crate) const MAILBOX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The end of a mailbox that the shard's thread empties once per turn.
 #[derive(Debug)]
@@ -37,33 +26,88 @@ pub(crate) struct MailboxSender {
 #[derive(Debug)]
 struct Shared {
     mail: Mutex<Vec<Mail>>,
+    /// Whether there is mail, without asking for the lock.
+    has_mail: AtomicBool,
+    /// Bytes of the mail that has not been handled.
+    bytes: AtomicUsize,
+    /// Whether somebody waits for room.
+    is_awaited: AtomicBool,
+    /// Whether the owner sleeps, or is about to, and must be woken.
+    is_asleep: AtomicBool,
     /// `None` where nothing sleeps: a shard that is stepped by a test.
     waker: Option<Waker>,
 }
 
 /// A mailbox whose owner sleeps in the poll that `waker` belongs to.
 pub(crate) fn mailbox(waker: Option<Waker>) -> (MailboxSender, Mailbox) {
-    let shared = Arc::new(Shared { mail: Mutex::default(), waker });
+    let shared = Arc::new(Shared {
+        mail: Mutex::default(),
+        has_mail: AtomicBool::new(false),
+        bytes: AtomicUsize::new(0),
+        is_awaited: AtomicBool::new(false),
+        is_asleep: AtomicBool::new(false),
+        waker,
+    });
     (MailboxSender { shared: Arc::clone(&shared) }, Mailbox { shared })
 }
 
 impl MailboxSender {
-    /// Puts `mail` in, and wakes the owner if the mailbox was empty.
+    /// Puts `mail` in, and wakes the owner if it sleeps.
     pub(crate) fn send(&self, mail: Mail) {
-        let mut waiting = self.shared.mail.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = waiting.is_empty();
+        let Shared { mail: waiting, has_mail, bytes, is_asleep, waker, .. } = &*self.shared;
+        bytes.fetch_add(mail.cost(), Ordering::SeqCst);
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(mail);
+        has_mail.store(true, Ordering::SeqCst);
         drop(waiting);
-        if let (true, Some(waker)) = (was_empty, &self.shared.waker) {
+        if let (Some(waker), true) = (waker, is_asleep.swap(false, Ordering::SeqCst)) {
             // It fails only when the owner's poll is gone, and with it whoever would read the mail.
             let _ = waker.wake();
         }
     }
+
+    /// Whether so much mail waits that its senders should wait as well.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.bytes.load(Ordering::SeqCst) > MAILBOX_BYTES
+    }
+
+    /// Asks to be told, with [`Mail::Room`], when there is room. `false` if there is already.
+    pub(crate) fn await_room(&self) -> bool {
+        self.shared.is_awaited.store(true, Ordering::SeqCst);
+        // It may have been emptied between the two.
+        self.is_full()
+    }
 }
 
 impl Mailbox {
-    /// Takes all that is there.
-    pub(crate) fn take(&self) -> Vec<Mail> {
-        std::mem::take(&mut *self.shared.mail.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Appends all that is there to `mail`.
+    pub(crate) fn take(&self, mail: &mut impl Extend<Mail>) {
+        if !self.shared.has_mail.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut waiting = self.shared.mail.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.has_mail.store(false, Ordering::SeqCst);
+        mail.extend(waiting.drain(..));
+    }
+
+    /// Mail of this cost has been handled; whether those who wait for room are now to be told.
+    pub(crate) fn settle(&self, cost: usize) -> bool {
+        let left = self.shared.bytes.fetch_sub(cost, Ordering::SeqCst) - cost;
+        left <= MAILBOX_BYTES / 2 && self.shared.is_awaited.swap(false, Ordering::SeqCst)
+    }
+
+    /// Announces that the owner is about to sleep. `false` if there is mail, so that it must not.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.shared.is_asleep.store(true, Ordering::SeqCst);
+        let is_empty = !self.shared.has_mail.load(Ordering::SeqCst);
+        if !is_empty {
+            self.wake_up();
+        }
+        is_empty
+    }
+
+    /// The owner is awake.
+    pub(crate) fn wake_up(&self) {
+        self.shared.is_asleep.store(false, Ordering::SeqCst);
     }
 }

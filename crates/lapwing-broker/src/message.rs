@@ -1,8 +1,9 @@
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use lapwing_proto::packet::{Frame, ProtocolVersion, Publish, QoS, SubscriptionIdentifier};
+use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, SubscriptionIdentifier};
 use lapwing_proto::session::Instant;
+
+use crate::shared::GroupId;
 
 /// A message that is kept: retained, queued, or in flight.
 ///
@@ -29,16 +30,9 @@ impl Message {
     /// As [`new`](Self::new), for a message that is published later, so that its expiry interval has not
     /// begun.
     pub(crate) fn unpublished(publish: &Publish<'_>) -> Self {
-        let mut kept = *publish;
-        kept.qos = QoS::AtMostOnce;
-        kept.dup = false;
-        kept.retain = false;
-        kept.packet_id = None;
-        kept.properties.topic_alias = None;
-        kept.properties.subscription_identifiers = [].as_slice().into();
         let mut encoded = Vec::new();
         // It was decoded from a packet that had at least these fields, so that it has an encoding.
-        kept.encode(ProtocolVersion::V5, &mut encoded).expect("a decoded PUBLISH can be encoded");
+        encode(publish, &mut encoded).expect("a decoded PUBLISH can be encoded");
         Self { encoded: encoded.into(), qos: publish.qos, expires: None }
     }
 
@@ -67,6 +61,21 @@ impl Message {
     }
 }
 
+/// Appends a message as it is kept: a 5.0 PUBLISH at QoS 0 without what belongs to one delivery.
+///
+/// # Errors
+/// An [`EncodeError`] where it has no encoding. One that was decoded has.
+pub(crate) fn encode(publish: &Publish<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let mut kept = *publish;
+    kept.qos = QoS::AtMostOnce;
+    kept.dup = false;
+    kept.retain = false;
+    kept.packet_id = None;
+    kept.properties.topic_alias = None;
+    kept.properties.subscription_identifiers = [].as_slice().into();
+    kept.encode(ProtocolVersion::V5, out)
+}
+
 /// A message on its way to one session.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
@@ -79,13 +88,6 @@ pub(crate) struct Delivery {
     pub(crate) identifiers: Identifiers,
     /// The shared subscription by which the session got it.
     pub(crate) group: Option<GroupId>,
-}
-
-/// A shared subscription of a shard. Not used again for another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct GroupId {
-    pub(crate) index: u32,
-    pub(crate) serial: NonZeroU32,
 }
 
 /// The subscription identifiers of a delivery; nearly always none.

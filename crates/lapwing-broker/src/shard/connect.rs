@@ -9,13 +9,14 @@ use lapwing_proto::packet::{
 };
 use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
-use super::connection::{Open, Pending, Phase, Reauthentication};
+use super::connection::{Departing, Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
 use super::session::{Session, SessionKey, Will};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::{Client, Credentials, Event, Identity, Later, Verdict};
 use crate::message::Message;
+use crate::shared::TooMany;
 
 /// Who asks to be let in, as far as a refusal has to do with it.
 #[derive(Clone, Copy)]
@@ -75,7 +76,7 @@ impl Shard {
             let exchange = self.shared.hooks.authenticator.begin_exchange(method, &credentials);
             return self.begin_exchange(id, &connect, client_id, exchange);
         }
-        let later = Later::new(&self.mailbox, id);
+        let later = Later::new(self.shared.mailbox(self.id), id);
         match self.shared.hooks.authenticator.authenticate(&credentials, &later) {
             Some(verdict) => self.finish_connect(id, &connect, &client_id, verdict, None),
             None => {
@@ -168,8 +169,43 @@ impl Shard {
                 return self.refuse(id, applicant, reason_code, &reason);
             }
         };
-        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
-        let client = Client { client_id: client_id.into(), identity, peer };
+        let key = SessionKey::new(&identity, client_id);
+        let shared = Arc::clone(&self.shared);
+        match shared.registry.place(&key, || shared.choose_shard(self.now)) {
+            Err(TooMany) => {
+                self.refuse(id, applicant, ReasonCode::QuotaExceeded, "there are too many sessions");
+            }
+            Ok(shard) if shard == self.id => {
+                self.join(id, connect, client_id, &key, identity, authentication_data);
+            }
+            Ok(shard) => {
+                let pending = Pending::new(connect, client_id.to_owned());
+                let authentication_data = authentication_data.map(<[u8]>::to_vec);
+                let departing = Departing { shard, key, pending, identity, authentication_data };
+                self.depart(id, departing);
+            }
+        }
+    }
+
+    /// A client that has been let in, and whose session is on this shard, is connected. `key` has been placed.
+    pub(super) fn join(
+        &mut self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        key: &SessionKey,
+        identity: Identity,
+        authentication_data: Option<&[u8]>,
+    ) {
+        let Some(peer) = self.connection(id).map(|connection| connection.peer) else {
+            return self.shared.registry.release(key);
+        };
+        let client_id = match key {
+            SessionKey::ClientId(key) => Arc::clone(key),
+            SessionKey::Identity(_) => client_id.into(),
+        };
+        let client = Client { client_id, identity, peer };
+        let client_id = &*client.client_id.clone();
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
         connack.properties.authentication_data = authentication_data;
@@ -178,6 +214,7 @@ impl Shard {
         connack.properties.response_information = response.as_deref();
         let size = Packet::ConnAck(connack).size(connect.version).unwrap_or(usize::MAX);
         if size as u64 > u64::from(link.peer.maximum_packet_size) {
+            self.shared.registry.release(key);
             // [MQTT-3.1.2-24]: there is nothing that could be sent instead.
             return self.fault(
                 id,
@@ -185,10 +222,7 @@ impl Shard {
                 &"the client takes no packet as large as CONNACK",
             );
         }
-        let (session_id, session_present) = match self.find_session(&client, connect) {
-            Ok(found) => found,
-            Err(fault) => return self.refuse(id, applicant, ReasonCode::QuotaExceeded, fault),
-        };
+        let (session_id, session_present) = self.find_session(key, connect);
         let limit = self.shared.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
         session.connection = Some(id);
@@ -196,6 +230,7 @@ impl Shard {
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.flows.begin(&link);
+        self.note_presence(session_id, true);
         self.stat.clients_connected += 1;
         self.stat.clients += 1;
         self.stat.sessions_resumed += u64::from(session_present);
@@ -225,22 +260,14 @@ impl Shard {
 
     /// The session that the client goes on with, or a new one, and whether it is an earlier one. Another
     /// connection of the session is ended `[MQTT-3.1.4-3]`.
-    fn find_session(
-        &mut self,
-        client: &Client,
-        connect: &Connect<'_>,
-    ) -> Result<(SessionId, bool), &'static str> {
-        let Identity { session_key, .. } = &client.identity;
-        let key = match session_key {
-            Some(key) => SessionKey::Identity(key.as_str().into()),
-            None => SessionKey::ClientId(Arc::clone(&client.client_id)),
-        };
-        if let Some(&existing) = self.session_by_key.get(&key) {
+    fn find_session(&mut self, key: &SessionKey, connect: &Connect<'_>) -> (SessionId, bool) {
+        let shared = Arc::clone(&self.shared);
+        if let Some(existing) = shared.registry.session(key) {
             // Its timers may be due in this very turn.
             self.check_will(existing);
             self.check_session(existing);
         }
-        if let Some(&existing) = self.session_by_key.get(&key) {
+        if let Some(existing) = shared.registry.session(key) {
             let old = self.session_mut(existing).and_then(|session| session.connection);
             if let Some(old) = old {
                 let text = "another client has connected with this client identifier";
@@ -250,19 +277,17 @@ impl Shard {
                 && self.session_mut(existing).is_some_and(|session| session.expiry_interval_s > 0);
             if goes_on {
                 self.settle_will(existing, old.is_some());
-                return Ok((existing, true));
+                shared.registry.release(key);
+                return (existing, true);
             }
             self.end_session(existing); // [MQTT-3.1.2-4]
         }
-        if self.sessions.len() >= self.shared.limits.sessions_maximum {
-            return Err("there are too many sessions");
-        }
         let serial = self.next_serial();
         let entry = self.sessions.vacant_entry();
-        let id = SessionId { index: entry.key() as u32, serial };
+        let id = SessionId::new(self.id, entry.key(), serial);
         entry.insert(Session::new(id, key.clone()));
-        self.session_by_key.insert(key, id);
-        Ok((id, false))
+        shared.registry.bind(key, id);
+        (id, false)
     }
 
     /// A session goes on with a new connection: a will that still waits for its delay is not published

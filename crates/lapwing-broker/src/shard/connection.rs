@@ -5,8 +5,10 @@ use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion
 use lapwing_proto::session::{Instant, Link};
 
 use super::outbox::Outbox;
+use super::session::SessionKey;
 use super::{ConnectionId, SessionId};
-use crate::hook::{Client, Exchange};
+use crate::hook::{Client, Exchange, Identity};
+use crate::shared::ShardId;
 
 /// A network connection, from its acceptance to the last byte written to it.
 #[derive(Debug)]
@@ -40,10 +42,23 @@ pub(super) enum Phase {
     Authenticating(Box<Pending>),
     /// An extended authentication is under way.
     Exchanging(Box<Exchanging>),
+    /// The client is let in, and on its way to the shard that has its session.
+    Departing(Box<Departing>),
     /// The client is connected.
     Open(Box<Open>),
     /// What is in the outbox is the last.
     Closing,
+}
+
+/// A client whose session is on another shard.
+#[derive(Debug)]
+pub(super) struct Departing {
+    pub(super) shard: ShardId,
+    pub(super) key: SessionKey,
+    pub(super) pending: Pending,
+    pub(super) identity: Identity,
+    /// The last of an extended authentication.
+    pub(super) authentication_data: Option<Vec<u8>>,
 }
 
 /// A CONNECT that waits.

@@ -1,6 +1,7 @@
 //! Messages that are published later: `$delayed/SECONDS/TOPIC`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_proto::packet::{Publish, ReasonCode};
@@ -10,6 +11,7 @@ use lapwing_proto::topic::TopicName;
 use super::timer::Timer;
 use super::{SessionId, Shard};
 use crate::message::Message;
+use crate::shared::Shared;
 
 const PREFIX: &str = "$delayed/";
 
@@ -18,7 +20,6 @@ const PREFIX: &str = "$delayed/";
 pub(super) struct Delayed {
     /// By when they are due, and in the order of their arrival.
     messages: BTreeMap<(Instant, u64), Held>,
-    bytes: usize,
     count: u64,
 }
 
@@ -33,16 +34,17 @@ struct Held {
 impl Shard {
     /// Keeps a message until its delay has passed. `publish` has its real topic.
     pub(super) fn delay(&mut self, publish: &Publish<'_>, delay_s: u32, origin: SessionId) -> ReasonCode {
-        let limits = &self.shared.limits;
-        let Delayed { messages, bytes, count } = &mut self.delayed;
-        let is_full =
-            messages.len() >= limits.delayed_messages_maximum || *bytes >= limits.delayed_bytes_maximum;
+        let Shared { limits, delayed: total, delayed_bytes: total_bytes, .. } = &*self.shared;
+        let Delayed { messages, count } = &mut self.delayed;
+        let is_full = total.load(Ordering::Relaxed) >= limits.delayed_messages_maximum
+            || total_bytes.load(Ordering::Relaxed) >= limits.delayed_bytes_maximum;
         if is_full || limits.delay_maximum_s == 0 || delay_s > limits.delay_maximum_s {
             return ReasonCode::QuotaExceeded;
         }
         let message = Message::unpublished(publish);
         let due = self.now + Duration::from_secs(delay_s.into());
-        *bytes += message.size();
+        total.fetch_add(1, Ordering::Relaxed);
+        total_bytes.fetch_add(message.size(), Ordering::Relaxed);
         *count += 1;
         messages.insert((due, *count), Held { message, retain: publish.retain, origin });
         self.set_timer(due, Timer::Delayed);
@@ -57,7 +59,8 @@ impl Shard {
                 break;
             }
             let Held { message, retain, origin } = entry.remove();
-            self.delayed.bytes -= message.size();
+            self.shared.delayed.fetch_sub(1, Ordering::Relaxed);
+            self.shared.delayed_bytes.fetch_sub(message.size(), Ordering::Relaxed);
             let mut publish = message.publish(self.now);
             publish.qos = message.qos;
             publish.retain = retain;

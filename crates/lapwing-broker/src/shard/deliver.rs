@@ -7,11 +7,12 @@ use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
-use super::route::{OwnMessages, Subscribed, Target};
+use super::route::Route;
 use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
-use crate::message::{Delivery, GroupId, Message};
+use crate::message::{Delivery, Message};
+use crate::shared::{Group, OwnMessages, Subscribed, Target};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
 #[derive(Debug, Default)]
@@ -82,8 +83,25 @@ impl Shard {
     /// Passes a message to all sessions that its topic leads to. To how many.
     pub(super) fn distribute(&mut self, publish: &Publish<'_>, origin: Option<SessionId>) -> usize {
         let Some(name) = publish.topic else { return 0 };
-        let route = self.routes.route(name);
-        let mut distribution = Distribution { publish, kept: None, now: self.now };
+        let route = self.routes.route(name, &self.shared.subscriptions);
+        let mut count = 0;
+        for (shard, targets) in &route.elsewhere {
+            self.dispatch(*shard, publish, None, targets);
+            count += targets.len();
+        }
+        count + self.distribute_here(&route, publish, None, origin)
+    }
+
+    /// Passes a message to those of its route that are on this shard, and to a member of each shared
+    /// subscription. To how many.
+    pub(super) fn distribute_here(
+        &mut self,
+        route: &Route,
+        publish: &Publish<'_>,
+        kept: Option<Arc<Message>>,
+        origin: Option<SessionId>,
+    ) -> usize {
+        let mut distribution = Distribution { publish, kept, now: self.now };
         self.variants.reset();
         let mut count = 0;
         for target in &route.targets {
@@ -95,31 +113,65 @@ impl Shard {
             self.deliver(target, &mut distribution);
             count += 1;
         }
-        for &group in &route.groups {
-            if let Some(target) = self.choose_member(group) {
-                self.deliver(&target, &mut distribution);
-                count += 1;
-            }
+        for group in &route.groups {
+            count += usize::from(self.deliver_to_member(group, &mut distribution));
         }
         count
     }
 
-    /// The member of a shared subscription that gets the next message: the next one that is connected, or
-    /// if none is, the next one, whose session keeps it.
-    pub(super) fn choose_member(&mut self, group: GroupId) -> Option<Target> {
-        let sessions = &self.sessions;
-        let is_connected = |id: SessionId| {
-            sessions.get(id.index as usize).is_some_and(|session| session.connection.is_some())
-        };
-        self.routes.choose(group, is_connected).cloned()
+    /// Passes a message of another shard's client to sessions of this one.
+    pub(super) fn deliver_here(
+        &mut self,
+        publish: &Publish<'_>,
+        kept: Option<&Arc<Message>>,
+        targets: &[Target],
+    ) {
+        let mut distribution = Distribution { publish, kept: kept.cloned(), now: self.now };
+        self.variants.reset();
+        for target in targets {
+            if !self.pass_by(target, &mut distribution) {
+                self.deliver(target, &mut distribution);
+            }
+        }
+    }
+
+    /// Passes a message that was meant for a member of a shared subscription to another one, if that member has
+    /// gone meanwhile and another is there.
+    fn pass_by(&mut self, target: &Target, distribution: &mut Distribution<'_>) -> bool {
+        let Some(group) = target.group else { return false };
+        let session = self.session_mut(target.session);
+        let exists = session.is_some();
+        if session.is_some_and(|session| session.connection.is_some()) {
+            return false;
+        }
+        let Some(group) = self.shared.subscriptions.group(group) else { return false };
+        (group.is_served() || !exists) && self.deliver_to_member(&group, distribution)
+    }
+
+    /// Passes a message to the member of a shared subscription whose turn it is. `false` if there is none.
+    fn deliver_to_member(&mut self, group: &Group, distribution: &mut Distribution<'_>) -> bool {
+        let Some(member) = group.choose() else { return false };
+        match member[0].session.shard() {
+            shard if shard == self.id => self.deliver(&member[0], distribution),
+            shard => self.dispatch(shard, distribution.publish, distribution.kept.as_ref(), &member),
+        }
+        true
     }
 
     fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
         self.spent += DELIVERY_COST;
         let limits = &self.shared.limits;
         let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
-        let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         let qos = distribution.publish.qos.min(target.qos);
+        let found = self.sessions.get_mut(target.session.index());
+        let Some(session) = found.filter(|session| session.id == target.session) else {
+            // It has ended while the message was on its way here from another shard.
+            match qos {
+                QoS::AtMostOnce => dropped.not_connected += 1,
+                _ => dropped.session_ended += 1,
+            }
+            return;
+        };
         let connection = session.connection.and_then(|id| self.connections.get_mut(id.index()));
         let Some(connection) = connection else {
             if qos == QoS::AtMostOnce {
@@ -170,7 +222,7 @@ impl Shard {
     /// Puts a delivery into a session's queue. If that is full even without what has expired at its front, the
     /// delivery is dropped.
     pub(super) fn enqueue(&mut self, id: SessionId, delivery: Delivery) {
-        let Some(session) = self.sessions.get_mut(id.index as usize) else { return };
+        let Some(session) = self.sessions.get_mut(id.index()) else { return };
         let limits = &self.shared.limits;
         let dropped = &mut self.stat.messages_dropped;
         while session.is_queue_full(limits) {
@@ -197,7 +249,7 @@ impl Shard {
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
     pub(super) fn pump(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
+        let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id)
         else {
             return;
         };
@@ -247,7 +299,7 @@ impl Shard {
 
     /// Sends a message to one session, whatever it has subscribed to.
     pub(super) fn send_to(&mut self, key: &SessionKey, message: &Arc<Message>, qos: QoS) {
-        let Some(&session) = self.session_by_key.get(key) else {
+        let Some(session) = self.shared.registry.session(key).filter(|session| session.shard() == self.id) else {
             self.stat.messages_dropped.no_subscriber += 1;
             return;
         };
@@ -267,20 +319,19 @@ impl Shard {
             self.stat.messages_dropped.expired += 1;
             return true; // it takes no member's turn
         }
-        let Some(target) = self.choose_member(group) else { return false };
+        let Some(group) = self.shared.subscriptions.group(group) else { return false };
         let publish = Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(Arc::clone(message));
         let mut distribution = Distribution { publish: &publish, kept, now: self.now };
         self.variants.reset();
-        self.deliver(&target, &mut distribution);
-        true
+        self.deliver_to_member(&group, &mut distribution)
     }
 
     /// Sends one message to one connection, not by way of a subscription's route: a retained one.
     pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Arc<Message>) {
         let qos = message.qos.min(target.qos);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
+        let Some(session) = self.sessions.get_mut(target.session.index()) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
             if append(connection, &publish, target, None) {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode};
+use lapwing_proto::topic::TopicFilterBuf;
 
 use super::connection::Phase;
 use super::timer::Timer;
@@ -91,7 +92,11 @@ impl Shard {
         let phase = std::mem::replace(&mut connection.phase, Phase::Closing);
         connection.tail = Vec::new();
         self.mark_dirty(id);
-        let Phase::Open(open) = phase else { return };
+        let open = match phase {
+            Phase::Open(open) => open,
+            Phase::Departing(departing) => return self.shared.registry.release(&departing.key),
+            _ => return,
+        };
         self.stat.clients -= 1;
         if let Some(suppressed) = self.arrivals.allow(self.now) {
             let (client_id, peer) = (&*excerpt(&open.client.client_id), open.client.peer);
@@ -102,6 +107,7 @@ impl Shard {
             observer.observe(&Event::Disconnected { client: &open.client, reason_code });
         }
         let now = self.now;
+        self.note_presence(open.session, false);
         let Some(session) = self.session_mut(open.session) else { return };
         session.connection = None;
         // At QoS 0 what has not been sent is lost with the connection.
@@ -123,6 +129,16 @@ impl Shard {
         self.schedule_will(open.session);
     }
 
+    /// Tells the shared subscriptions of a session whether its client is connected.
+    pub(super) fn note_presence(&mut self, id: SessionId, is_connected: bool) {
+        let found = self.sessions.get(id.index()).filter(|session| session.id == id);
+        let Some(session) = found.filter(|session| session.memberships > 0) else { return };
+        let filters = session.filters.iter().map(TopicFilterBuf::as_filter);
+        for filter in filters.filter(|filter| filter.share_name().is_some()) {
+            self.shared.subscriptions.note_presence(id, filter, is_connected);
+        }
+    }
+
     /// A session's timer has fired.
     pub(super) fn check_session(&mut self, id: SessionId) {
         let now = self.now;
@@ -138,12 +154,12 @@ impl Shard {
         let Some(session) = self.session_mut(id) else { return };
         session.filter_bytes = 0;
         for filter in std::mem::take(&mut session.filters) {
-            self.routes.unsubscribe(id, filter.as_filter());
+            self.shared.subscriptions.unsubscribe(id, filter.as_filter());
         }
         self.publish_will(id);
         if self.session_mut(id).is_some() {
-            let mut session = self.sessions.remove(id.index as usize);
-            self.session_by_key.remove(&session.key);
+            let mut session = self.sessions.remove(id.index());
+            self.shared.registry.unbind(&session.key);
             self.stat.sessions_ended += 1;
             // A QoS 2 delivery that has begun goes to no other client [MQTT-4.8.2-5].
             let begun =
@@ -173,7 +189,7 @@ impl Shard {
             }
             Phase::AwaitingConnect | Phase::Exchanging(_) => Some(heard + connect_timeout),
             // It ends with the verdict, which an authenticator owes.
-            Phase::Authenticating(_) => Some(now + connect_timeout),
+            Phase::Authenticating(_) | Phase::Departing(_) => Some(now + connect_timeout),
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
                 Some(deadline) if deadline <= now => {
                     let seconds = open.link.keep_alive.seconds();

@@ -11,6 +11,8 @@ mod connection;
 mod delayed;
 mod deliver;
 mod disconnect;
+mod dispatch;
+mod handover;
 mod outbox;
 mod packet;
 mod publish;
@@ -31,29 +33,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
 use lapwing_proto::session::Instant;
 use slab::Slab;
 
 pub(crate) use self::outbox::Outbox;
+pub(crate) use self::stat::Report;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
 use self::connection::{Connection, Open, Phase};
 use self::delayed::Delayed;
 use self::deliver::Variants;
 use self::disconnect::End;
-use self::retained::Retained;
+use self::dispatch::Dispatch;
+use self::handover::Handover;
 use self::route::Routes;
 use self::session::Session;
 pub(crate) use self::session::SessionKey;
 use self::sys::Sys;
 use self::timer::{Timer, Timers};
-use crate::hook::{Client, Event, Hooks};
-use crate::limit::Limits;
-use crate::mailbox::{Mail, MailboxSender};
+use crate::hook::{Client, Event};
+use crate::mail::Mail;
+use crate::mailbox::Mailbox;
 use crate::rate::Rate;
-use crate::rule::CompiledRules;
+use crate::shared::{ShardId, Shared};
 
 /// A connection of a shard. It names another one only after 4 billion more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,28 +72,41 @@ impl ConnectionId {
     }
 }
 
-/// A session of a shard. It names another one only after 4 billion more.
+/// A session, wherever it is. It names another one only after 4 billion more of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
+    shard: ShardId,
     index: u32,
     serial: u32,
 }
 
-/// What all shards have in common.
-pub(crate) struct Shared {
-    pub(crate) limits: Limits,
-    pub(crate) rules: CompiledRules,
-    pub(crate) hooks: Hooks,
+impl SessionId {
+    pub(crate) fn new(shard: ShardId, index: usize, serial: u32) -> Self {
+        Self { shard, index: index as u32, serial }
+    }
+
+    /// The shard that has it.
+    pub(crate) fn shard(self) -> ShardId {
+        self.shard
+    }
+
+    /// Where that shard keeps it.
+    fn index(self) -> usize {
+        self.index as usize
+    }
 }
 
 pub(crate) struct Shard {
+    id: ShardId,
     shared: Arc<Shared>,
-    mailbox: MailboxSender,
+    mailbox: Mailbox,
+    /// Mail that has been taken out, and waits for a turn that has time for it.
+    mail: VecDeque<Mail>,
+    dispatch: Dispatch,
+    handover: Handover,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
-    session_by_key: HashMap<SessionKey, SessionId>,
     routes: Routes,
-    retained: Retained,
     delayed: Delayed,
     sys: Sys,
     timers: Timers,
@@ -126,16 +142,18 @@ const LEFT_TIMERS: usize = 1024;
 const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Shard {
-    /// `mailbox` is where late verdicts are to be sent.
-    pub(crate) fn new(shared: Arc<Shared>, mailbox: MailboxSender) -> Self {
+    /// `mailbox` is that of which `shared` has the other end.
+    pub(crate) fn new(id: ShardId, shared: Arc<Shared>, mailbox: Mailbox) -> Self {
         Self {
+            id,
             shared,
             mailbox,
+            mail: VecDeque::new(),
+            dispatch: Dispatch::default(),
+            handover: Handover::default(),
             connections: Slab::new(),
             sessions: Slab::new(),
-            session_by_key: HashMap::new(),
-            routes: Routes::default(),
-            retained: Retained::default(),
+            routes: Routes::new(id),
             delayed: Delayed::default(),
             sys: Sys::default(),
             timers: Timers::default(),
@@ -158,11 +176,15 @@ impl Shard {
     /// A connection has been accepted.
     pub(crate) fn accept(&mut self, peer: SocketAddr, is_local: bool, now: Instant) -> ConnectionId {
         self.now = now;
-        let serial = self.next_serial();
+        self.stat.connections_accepted += 1;
+        self.add_connection(peer, is_local)
+    }
+
+    fn add_connection(&mut self, peer: SocketAddr, is_local: bool) -> ConnectionId {
+        let (serial, now) = (self.next_serial(), self.now);
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
         entry.insert(Connection::new(id, peer, is_local, now));
-        self.stat.connections_accepted += 1;
         let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
         self.set_connection_timer(id, now + timeout);
         id
@@ -211,7 +233,8 @@ impl Shard {
                 }
                 Phase::AwaitingConnect => limits.connect_packet_size_maximum,
                 Phase::Open(_) => limits.packet_size_maximum,
-                Phase::Authenticating(_) => return, // what remains is kept until the verdict
+                // What remains is kept until the verdict, or goes to the other shard.
+                Phase::Authenticating(_) | Phase::Departing(_) => return,
                 Phase::Exchanging(_) => limits.connect_packet_size_maximum,
                 Phase::Closing => break,
             };
@@ -219,7 +242,12 @@ impl Shard {
                 return self.leave_unfinished(id);
             }
             match Frame::split(input, maximum) {
-                Ok(Some(frame)) => self.handle_frame(id, frame),
+                Ok(Some(frame)) => {
+                    self.handle_frame(id, frame);
+                    if self.hold_back(id) {
+                        return;
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => self.malformed(id, error),
             }
@@ -239,10 +267,33 @@ impl Shard {
         }
     }
 
-    /// Mail has come from another thread.
-    pub(crate) fn handle_mail(&mut self, mail: Mail, now: Instant) {
+    /// Takes what has come in the mailbox.
+    pub(crate) fn collect_mail(&mut self) {
+        self.mailbox.take(&mut self.mail);
+    }
+
+    /// Handles mail from other threads, as far as this turn can.
+    pub(crate) fn handle_mail(&mut self, now: Instant) {
         self.now = now;
+        self.collect_mail();
+        while !self.is_spent() {
+            let Some(mail) = self.mail.pop_front() else { break };
+            self.handle_letter(mail);
+        }
+    }
+
+    fn handle_letter(&mut self, mail: Mail) {
+        let now = self.now;
         match mail {
+            Mail::Batch(mut batch) => {
+                if self.deliver_batch(&mut batch, now, true) {
+                    self.finish_batch(batch);
+                } else {
+                    self.mail.push_front(Mail::Batch(batch));
+                }
+            }
+            Mail::Arrival(arrival, stream) => self.arrive(*arrival, stream),
+            Mail::Room => self.release_held(),
             Mail::Verdict(id, verdict) => {
                 self.finish_authentication(id, verdict);
                 self.handle_tail(id);
@@ -259,11 +310,12 @@ impl Shard {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let is_late = self.delayed.due().next().is_some_and(|due| due <= self.now);
-        let is_busy = is_late || !self.replaying.is_empty() || !self.unfinished.is_empty();
+        let is_busy =
+            is_late || !self.replaying.is_empty() || !self.unfinished.is_empty() || !self.mail.is_empty();
         if is_busy {
             return Some(self.now);
         }
-        [self.timers.next(), self.retained.next_expiry()].into_iter().flatten().min()
+        [self.timers.next(), self.shared.retained.next_expiry()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -364,17 +416,25 @@ impl Shard {
         self.stat.bytes_sent += count as u64;
     }
 
-    /// What has happened so far, and how much there is.
+    /// Whether nothing has come in the mailbox, so that the thread may sleep: from here on it is woken by mail.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.mailbox.may_sleep()
+    }
+
+    /// The thread is awake, and need not be woken.
+    pub(crate) fn wake_up(&self) {
+        self.mailbox.wake_up();
+    }
+
+    /// What has happened on this shard so far, and how much it has: all but the retained messages, which belong to
+    /// all shards.
     pub(crate) fn stat(&self) -> Stat {
-        let (retained_messages, retained_bytes) = self.retained();
         Stat {
             packets_sent: self.stat.packets_sent
                 + self.stat.messages_sent.total()
                 + self.stat.messages_resent,
             connections: self.connections.len() as u64,
             sessions: self.sessions.len() as u64,
-            retained_messages: retained_messages as u64,
-            retained_bytes: retained_bytes as u64,
             ..self.stat
         }
     }
@@ -402,7 +462,7 @@ impl Shard {
     }
 
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.index as usize).filter(|session| session.id == id)
+        self.sessions.get_mut(id.index()).filter(|session| session.id == id)
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -6,6 +6,7 @@ use lapwing_proto::packet::{
 use lapwing_proto::session::{Receipt, SessionError};
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
+use super::retained::NoRoom;
 use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
 use crate::hook::{Client, Filtered};
@@ -195,7 +196,8 @@ impl Shard {
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
-        if message.retain && !self.retain(message) {
+        let retained = message.retain.then(|| self.publish_retained(message, origin));
+        if let Some(Err(NoRoom)) = retained {
             self.stat.messages_dropped.not_retained += 1;
             if let Some(suppressed) = self.overflows.allow(self.now) {
                 let topic = message.topic.map(|name| excerpt(name.as_str()));
@@ -206,7 +208,11 @@ impl Shard {
                 return ReasonCode::QuotaExceeded;
             }
         }
-        if self.distribute(message, origin) == 0 {
+        let count = match retained {
+            Some(Ok(count)) => count,
+            _ => self.distribute(message, origin),
+        };
+        if count == 0 {
             self.stat.messages_dropped.no_subscriber += 1;
             return ReasonCode::NoMatchingSubscribers;
         }

@@ -1,59 +1,19 @@
 //! Retained messages, and sending them to new subscriptions a step at a time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lapwing_proto::packet::Publish;
-use lapwing_proto::session::Instant;
-use lapwing_proto::topic::{NameTree, TopicFilterBuf, TopicName, TopicNameBuf};
+use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
 
-use super::route::{Target, pattern};
-use super::{ConnectionId, Shard};
+use super::{ConnectionId, SessionId, Shard};
 use crate::message::Message;
+use crate::shared::{Target, pattern};
 
 /// Names looked at in a step.
 const STEP: usize = 256;
 /// Bytes and messages that may wait for a client before the next step.
 const OUTBOX_MAXIMUM: usize = 64 * 1024;
 const QUEUE_MAXIMUM: usize = 256;
-
-/// The last message of each topic that was published with RETAIN.
-#[derive(Debug, Default)]
-pub(super) struct Retained {
-    messages: NameTree<Arc<Message>>,
-    bytes: usize,
-    /// Those that expire, the next one first.
-    expiries: BTreeSet<(Instant, TopicNameBuf)>,
-}
-
-impl Retained {
-    fn insert(&mut self, name: TopicName<'_>, message: Arc<Message>) {
-        self.remove(name);
-        self.bytes += size(name, &message);
-        if let Some(expires) = message.expires {
-            self.expiries.insert((expires, name.to_buf()));
-        }
-        self.messages.insert(name, message);
-    }
-
-    fn remove(&mut self, name: TopicName<'_>) {
-        let Some(old) = self.messages.remove(name) else { return };
-        self.bytes -= size(name, &old);
-        if let Some(expires) = old.expires {
-            self.expiries.remove(&(expires, name.to_buf()));
-        }
-    }
-
-    /// When the next one expires.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.expiries.first().map(|&(expires, _)| expires)
-    }
-}
-
-/// Bytes that a retained message takes: the tree keeps its name once more.
-fn size(name: TopicName<'_>, message: &Message) -> usize {
-    name.as_str().len() + message.size()
-}
 
 /// Retained messages on their way to one new subscription.
 #[derive(Debug)]
@@ -63,44 +23,42 @@ pub(super) struct Replay {
     pub(super) after: Option<TopicNameBuf>,
 }
 
+/// There is no room for another retained message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
 impl Shard {
-    /// Retains a message in place of an earlier one; an empty payload removes that one
-    /// `[MQTT-3.3.1-5]`, `[MQTT-3.3.1-6]`. `false` if there is no room for another topic.
-    pub(super) fn retain(&mut self, publish: &Publish<'_>) -> bool {
-        let Some(name) = publish.topic else { return false };
-        if publish.payload.is_empty() {
-            self.retained.remove(name);
-            return true;
+    /// Passes on a message that is to be retained, and retains it. To how many sessions;
+    /// to none if there is no room to retain it.
+    ///
+    /// Other shards do the same at the same time. All sessions get the retained messages of a topic in one order,
+    /// that in which they replaced each other: so those that came before this one are delivered here first.
+    pub(super) fn publish_retained(
+        &mut self,
+        message: &Publish<'_>,
+        origin: Option<SessionId>,
+    ) -> Result<usize, NoRoom> {
+        let shared = Arc::clone(&self.shared);
+        let mut retained = shared.retained.lock();
+        let kept = retained.set(message, &shared.limits, self.now).ok_or(NoRoom)?;
+        shared.retained.note_expiry(&retained);
+        let Some(name) = message.topic else { return Ok(0) };
+        let route = self.routes.route(name, &shared.subscriptions);
+        let mut count = 0;
+        for (shard, targets) in &route.elsewhere {
+            self.dispatch(*shard, message, kept.as_ref(), targets);
+            self.send_batch(*shard);
+            count += targets.len();
         }
-        let limits = &self.shared.limits;
-        let Retained { messages, bytes, .. } = &self.retained;
-        let message = Message::new(publish, self.now);
-        let (new, old) = (size(name, &message), messages.get(name).map(|old| size(name, old)));
-        let is_too_many = old.is_none() && messages.len() >= limits.retained_messages_maximum;
-        // What makes it less is welcome, whatever the limit.
-        let is_more = old.is_none_or(|old| old < new);
-        let total = bytes - old.unwrap_or(0) + new;
-        if is_too_many || (is_more && total > limits.retained_bytes_maximum) {
-            return false;
-        }
-        self.retained.insert(name, message);
-        true
+        self.collect_mail();
+        drop(retained);
+        self.catch_up();
+        Ok(count + self.distribute_here(&route, message, kept, origin))
     }
 
     /// Removes retained messages that have expired, some at a time.
     pub(super) fn remove_expired(&mut self) {
-        for _ in 0..STEP {
-            let Some((expires, name)) = self.retained.expiries.first().cloned() else { break };
-            if expires > self.now {
-                break;
-            }
-            self.retained.remove(name.as_name());
-        }
-    }
-
-    /// How many messages are retained, and the bytes that they take.
-    pub(super) fn retained(&self) -> (usize, usize) {
-        (self.retained.messages.len(), self.retained.bytes)
+        self.shared.retained.remove_expired(self.now, STEP);
     }
 
     /// Begins to send a new subscription what is retained. If that is still being done for an earlier one with
@@ -146,12 +104,13 @@ impl Shard {
         let now = self.now;
         let mut messages = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let mut next =
-            self.retained.messages.matches_after(pattern(filter.as_filter()), after, STEP, |_, message| {
-                if !message.is_expired(now) {
-                    messages.push(Arc::clone(message));
-                }
-            });
+        let keep = |message: &Arc<Message>| {
+            if !message.is_expired(now) {
+                messages.push(Arc::clone(message));
+            }
+        };
+        let pattern = pattern(filter.as_filter());
+        let mut next = self.shared.retained.lock().matches_after(pattern, after, STEP, keep);
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);

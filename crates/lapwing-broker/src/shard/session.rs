@@ -8,7 +8,7 @@ use lapwing_proto::topic::TopicFilterBuf;
 
 use super::retained::Replay;
 use super::{ConnectionId, SessionId};
-use crate::hook::Client;
+use crate::hook::{Client, Identity};
 use crate::limit::Limits;
 use crate::message::{Delivery, Message};
 
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) filters: HashSet<TopicFilterBuf>,
     /// About how many bytes they and their places in the tree take.
     pub(super) filter_bytes: usize,
+    /// How many of them are shared.
+    pub(super) memberships: u32,
     /// Retained messages that are still to be sent for new subscriptions.
     pub(super) replays: BTreeMap<TopicFilterBuf, Replay>,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
@@ -48,6 +50,14 @@ pub(crate) enum SessionKey {
 }
 
 impl SessionKey {
+    /// Of a client with this identity and client identifier.
+    pub(super) fn new(identity: &Identity, client_id: &str) -> Self {
+        match &identity.session_key {
+            Some(key) => Self::Identity(key.as_str().into()),
+            None => Self::ClientId(client_id.into()),
+        }
+    }
+
     /// For people.
     pub(super) fn text(&self) -> &str {
         let (Self::ClientId(key) | Self::Identity(key)) = self;
@@ -80,6 +90,7 @@ impl Session {
             overflow: 0,
             filters: HashSet::new(),
             filter_bytes: 0,
+            memberships: 0,
             replays: BTreeMap::new(),
             expiry_interval_s: 0,
             expires: None,

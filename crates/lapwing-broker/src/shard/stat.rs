@@ -1,5 +1,7 @@
 //! What a shard counts.
 
+use std::ops::AddAssign;
+
 use lapwing_proto::packet::{QoS, ReasonCode};
 
 const CODES: usize = ReasonCode::ALL.len();
@@ -50,10 +52,79 @@ pub struct Stat {
     pub clients: u64,
     /// Sessions at the moment, connected or not.
     pub sessions: u64,
+    /// Times that a connection was not read from for a while, since another shard had more messages than it could
+    /// handle.
+    pub held_back: u64,
     /// Retained messages at the moment.
     pub retained_messages: u64,
     /// Bytes that retained messages take at the moment.
     pub retained_bytes: u64,
+}
+
+/// What a shard leaves for others to see.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Report {
+    pub(crate) stat: Stat,
+    /// Thousandths of the last moments that the shard's thread was at work.
+    pub(crate) busy: u32,
+    /// Messages in the queues of sessions and in flight, as of the last interval of the `$SYS` topics.
+    pub(crate) queued_messages: u64,
+    pub(crate) queued_bytes: u64,
+}
+
+impl AddAssign for Stat {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            bytes_received,
+            bytes_sent,
+            packets_received,
+            packets_sent,
+            messages_received,
+            duplicates_received,
+            messages_sent,
+            messages_resent,
+            messages_dropped,
+            connections_accepted,
+            clients_connected,
+            sessions_resumed,
+            clients_refused,
+            disconnected_by_client,
+            connections_lost,
+            disconnected_by_broker,
+            sessions_expired,
+            sessions_ended,
+            connections,
+            clients,
+            sessions,
+            held_back,
+            retained_messages,
+            retained_bytes,
+        } = other;
+        self.bytes_received += bytes_received;
+        self.bytes_sent += bytes_sent;
+        self.packets_received += packets_received;
+        self.packets_sent += packets_sent;
+        self.messages_received += messages_received;
+        self.duplicates_received += duplicates_received;
+        self.messages_sent += messages_sent;
+        self.messages_resent += messages_resent;
+        self.messages_dropped += messages_dropped;
+        self.connections_accepted += connections_accepted;
+        self.clients_connected += clients_connected;
+        self.sessions_resumed += sessions_resumed;
+        self.clients_refused += clients_refused;
+        self.disconnected_by_client += disconnected_by_client;
+        self.connections_lost += connections_lost;
+        self.disconnected_by_broker += disconnected_by_broker;
+        self.sessions_expired += sessions_expired;
+        self.sessions_ended += sessions_ended;
+        self.connections += connections;
+        self.clients += clients;
+        self.sessions += sessions;
+        self.held_back += held_back;
+        self.retained_messages += retained_messages;
+        self.retained_bytes += retained_bytes;
+    }
 }
 
 /// Messages that were dropped, by the reason. Where a message has several receivers, each counts, except under
@@ -110,6 +181,33 @@ impl Dropped {
     }
 }
 
+impl AddAssign for Dropped {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            outbox_full,
+            not_connected,
+            queue_full,
+            expired,
+            too_large,
+            session_ended,
+            not_authorized,
+            filtered,
+            not_retained,
+            no_subscriber,
+        } = other;
+        self.outbox_full += outbox_full;
+        self.not_connected += not_connected;
+        self.queue_full += queue_full;
+        self.expired += expired;
+        self.too_large += too_large;
+        self.session_ended += session_ended;
+        self.not_authorized += not_authorized;
+        self.filtered += filtered;
+        self.not_retained += not_retained;
+        self.no_subscriber += no_subscriber;
+    }
+}
+
 /// A count for each QoS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerQoS([u64; 3]);
@@ -127,6 +225,12 @@ impl PerQoS {
 
     pub(super) fn count(&mut self, qos: QoS) {
         self.0[usize::from(qos.bits())] += 1;
+    }
+}
+
+impl AddAssign for PerQoS {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
     }
 }
 
@@ -160,6 +264,12 @@ impl PerReasonCode {
         if let Ok(at) = ReasonCode::ALL.binary_search(&reason_code) {
             self.0[at] += 1;
         }
+    }
+}
+
+impl AddAssign for PerReasonCode {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
     }
 }
 

@@ -7,12 +7,12 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use super::retained::Replay;
-use super::route::{Added, EXCLUSIVE, Subscribed, Target, pattern};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::Event;
 use crate::limit::Limits;
 use crate::rule::AppliesTo;
+use crate::shared::{Added, EXCLUSIVE, Subscribed, Target, pattern};
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
@@ -139,13 +139,14 @@ impl Shard {
         mut subscribed: Subscribed,
     ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
         subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
-        let added = self.routes.subscribe(session_id, filter, subscribed);
+        let added = self.shared.subscriptions.subscribe(session_id, filter, subscribed);
         if added == Added::Occupied {
             return Err(ReasonCode::QuotaExceeded);
         }
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
         if session.filters.insert(filter.to_buf()) {
             session.filter_bytes += size(filter);
+            session.memberships += u32::from(filter.share_name().is_some());
         }
         let is_wanted = match subscribed.options.retain_handling {
             RetainHandling::Send => true,
@@ -218,9 +219,10 @@ impl Shard {
         let owned = filter.to_buf();
         if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
+            session.memberships -= u32::from(filter.share_name().is_some());
         }
         session.replays.remove(&owned);
-        if self.routes.unsubscribe(session_id, filter) {
+        if self.shared.subscriptions.unsubscribe(session_id, filter) {
             self.observe(id, |client| Event::Unsubscribed { client, filter });
             ReasonCode::Success
         } else {

@@ -8,8 +8,11 @@ use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
 
 use super::Shard;
-use super::stat::Stat;
+use super::retained::NoRoom;
+use super::session::Session;
+use super::stat::{Report, Stat};
 use super::timer::Timer;
+use crate::shared::ShardId;
 
 /// What the `$SYS` topics need to remember from one interval to the next.
 #[derive(Debug, Default)]
@@ -20,6 +23,11 @@ pub(super) struct Sys {
     /// Per minute, averaged over 1, 5 and 15 minutes.
     loads: [[f64; WINDOWS.len()]; LOADS.len()],
     maximum_clients: u64,
+    /// Messages in queues and in flight on this shard, as of the last interval, and their bytes.
+    queued_messages: u64,
+    queued_bytes: u64,
+    /// Thousandths of the last moments that the thread was at work.
+    busy: u32,
     /// What was published last, so that only changes are published.
     published: hashbrown::HashMap<String, String>,
 }
@@ -70,7 +78,12 @@ impl Shard {
         let next = self.now + Duration::from_secs(interval_s.into());
         self.sys.due = Some(next);
         self.set_timer(next, Timer::Sys);
-        let (stat, store) = (self.stat(), self.store());
+        (self.sys.queued_messages, self.sys.queued_bytes) = self.queued();
+        self.leave_report();
+        if self.id != ShardId(0) {
+            return; // one for all
+        }
+        let (stat, store) = (self.shared.stat(), self.store());
         self.sys.update_loads(&stat, self.now);
         self.sys.maximum_clients = self.sys.maximum_clients.max(stat.clients);
         for (topic, value) in self.sys.topics(&stat, &store, self.now) {
@@ -80,10 +93,13 @@ impl Shard {
             let Ok(name) = TopicName::new(&topic) else { continue };
             let mut publish = Publish::new(name, value.as_bytes());
             publish.retain = true;
-            let is_retained = self.retain(&publish);
-            self.distribute(&publish, None);
-            if is_retained {
-                self.sys.published.insert(topic, value);
+            match self.publish_retained(&publish, None) {
+                Ok(_) => {
+                    self.sys.published.insert(topic, value);
+                }
+                Err(NoRoom) => {
+                    self.distribute(&publish, None);
+                }
             }
         }
     }
@@ -91,21 +107,40 @@ impl Shard {
 
 /// What is counted only when it is published, since it takes a look at every session.
 struct Store {
-    queued_messages: usize,
-    queued_bytes: usize,
+    queued_messages: u64,
+    queued_bytes: u64,
     subscriptions: usize,
     shared_subscriptions: usize,
+    shards: Vec<Report>,
 }
 
 impl Shard {
     fn store(&self) -> Store {
-        let (subscriptions, shared_subscriptions) = self.routes.count();
-        let mut store = Store { queued_messages: 0, queued_bytes: 0, subscriptions, shared_subscriptions };
-        for (_, session) in &self.sessions {
-            store.queued_messages += session.queue.len() + session.flows.outbound.len();
-            store.queued_bytes += session.queue_bytes + session.in_flight_bytes;
-        }
-        store
+        let (subscriptions, shared_subscriptions) = self.shared.subscriptions.count();
+        let shards: Vec<_> = self.shared.reports().collect();
+        let queued_messages = shards.iter().map(|shard| shard.queued_messages).sum();
+        let queued_bytes = shards.iter().map(|shard| shard.queued_bytes).sum();
+        Store { queued_messages, queued_bytes, subscriptions, shared_subscriptions, shards }
+    }
+
+    /// Messages in the queues of this shard's sessions and in flight, and their bytes.
+    fn queued(&self) -> (u64, u64) {
+        let count = |session: &Session| session.queue.len() + session.flows.outbound.len();
+        let bytes = |session: &Session| session.queue_bytes + session.in_flight_bytes;
+        let messages = self.sessions.iter().map(|(_, session)| count(session) as u64).sum();
+        (messages, self.sessions.iter().map(|(_, session)| bytes(session) as u64).sum())
+    }
+
+    /// Leaves what this shard has counted for others to see.
+    pub(crate) fn leave_report(&self) {
+        let Sys { queued_messages, queued_bytes, busy, .. } = self.sys;
+        self.shared.report(self.id, Report { stat: self.stat(), busy, queued_messages, queued_bytes });
+    }
+
+    /// The thread was at work for so many thousandths of the last moments.
+    pub(crate) fn note_load(&mut self, busy: u32, now: Instant) {
+        self.sys.busy = busy;
+        self.shared.report_load(self.id, busy, now);
     }
 }
 
@@ -135,8 +170,8 @@ impl Sys {
 
     fn topics(&self, stat: &Stat, store: &Store, now: Instant) -> Vec<(String, String)> {
         let uptime = now.since(self.started.unwrap_or(now)).as_secs();
-        let stored_messages = store.queued_messages as u64 + stat.retained_messages;
-        let stored_bytes = store.queued_bytes as u64 + stat.retained_bytes;
+        let stored_messages = store.queued_messages + stat.retained_messages;
+        let stored_bytes = store.queued_bytes + stat.retained_bytes;
         let offline = stat.sessions - stat.clients.min(stat.sessions);
         let mut topics = vec![
             ("version".to_owned(), concat!("lapwing version ", env!("CARGO_PKG_VERSION")).to_owned()),
@@ -165,6 +200,10 @@ impl Sys {
             ("bytes/sent", stat.bytes_sent),
         ] {
             topics.push((topic.to_owned(), value.to_string()));
+        }
+        for (shard, Report { stat, busy, .. }) in store.shards.iter().enumerate() {
+            topics.push((format!("shard/{shard}/clients"), stat.clients.to_string()));
+            topics.push((format!("shard/{shard}/busy"), format!("{:.1}", f64::from(*busy) / 10.0)));
         }
         for (load, averages) in LOADS.iter().zip(self.loads) {
             for ((window, _), average) in WINDOWS.iter().zip(averages) {

@@ -112,10 +112,10 @@ fn while_a_verdict_is_awaited_nothing_is_read() {
     let (broker, slow) = slow();
     let client = broker.send_connect(&clean(V5, "a"));
     let id = *broker.world().wires.keys().next().unwrap();
-    assert!(!broker.world().shard.wants_bytes(id));
+    assert!(!broker.world().wants_bytes(id));
     accept(&broker, &slow);
     expect_welcome(&client);
-    assert!(broker.world().shard.wants_bytes(id));
+    assert!(broker.world().wants_bytes(id));
 }
 
 // [MQTT-3.1.4-2]

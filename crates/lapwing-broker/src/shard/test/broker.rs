@@ -14,9 +14,12 @@ use super::client::Client;
 use super::message::qos;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
-use crate::mailbox::{Mail, Mailbox, mailbox};
+use crate::mail::Mail;
+use crate::mailbox::mailbox;
 use crate::rule::Rules;
-use crate::shard::{ConnectionId, Shard, Shared, Stat};
+use crate::shard::{ConnectionId, Shard, Stat};
+use crate::sharding::Sharding;
+use crate::shared::{ShardId, Shared};
 
 /// A shard with a clock and the other ends of its connections.
 pub(super) struct Broker {
@@ -25,6 +28,7 @@ pub(super) struct Broker {
 
 /// How a shard is set up.
 pub(super) struct Setup {
+    pub(super) shards: usize,
     pub(super) limits: Limits,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
@@ -34,17 +38,27 @@ pub(super) struct Setup {
 }
 
 pub(super) struct World {
-    pub(super) shard: Shard,
-    mailbox: Mailbox,
+    pub(super) shared: Arc<Shared>,
+    pub(super) shards: Vec<Shard>,
     pub(super) now: Instant,
-    pub(super) wires: BTreeMap<ConnectionId, Wire>,
+    pub(super) wires: BTreeMap<WireId, Wire>,
+    /// Which wire a shard's connection is on.
+    wire_by_connection: BTreeMap<(usize, ConnectionId), WireId>,
+    /// Connections on their way to each shard.
+    under_way: Vec<VecDeque<WireId>>,
     /// How many bytes arrive at a time.
     pub(super) chunk: usize,
 }
 
+/// Names a connection, whichever shard it is on.
+pub(super) type WireId = usize;
+
 /// The client's end of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
+    /// The shard that has the other end, and what it calls it.
+    shard: usize,
+    connection: Option<ConnectionId>,
     /// Packets that have come, the last one perhaps not whole.
     pub(super) inbox: VecDeque<Vec<u8>>,
     partial: Vec<u8>,
@@ -72,6 +86,7 @@ impl Broker {
 
     pub(super) fn with(set: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup {
+            shards: shards(),
             limits: Limits::default(),
             authenticator: Arc::new(Anonymous::All),
             authorizer: Arc::new(AllowAll),
@@ -80,14 +95,24 @@ impl Broker {
             rules: Rules::default(),
         };
         set(&mut setup);
-        let Setup { limits, authenticator, authorizer, publish_filter, observer, rules } = setup;
+        let Setup { shards, limits, authenticator, authorizer, publish_filter, observer, rules } = setup;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         let rules = rules.compile().unwrap();
         limits.check().unwrap();
-        let (sender, mailbox) = mailbox(None);
-        let shard = Shard::new(Arc::new(Shared { limits, rules, hooks }), sender);
-        let now = Instant::from_millis(1_000_000);
-        let world = World { shard, mailbox, now, wires: BTreeMap::new(), chunk: usize::MAX };
+        let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(None)).unzip();
+        // Sessions go round, so that every test has some on each shard.
+        let sharding = Sharding { count: shards, neighbours: 0 };
+        let shared = Arc::new(Shared::new(limits, rules, hooks, &sharding, senders));
+        let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
+        let world = World {
+            shards: shared.shards().zip(mailboxes).map(shard).collect(),
+            shared,
+            now: Instant::from_millis(1_000_000),
+            wires: BTreeMap::new(),
+            wire_by_connection: BTreeMap::new(),
+            under_way: vec![VecDeque::new(); shards],
+            chunk: usize::MAX,
+        };
         Self { world: Rc::new(RefCell::new(world)) }
     }
 
@@ -102,12 +127,7 @@ impl Broker {
 
     /// A connection on which nothing has been sent.
     pub(super) fn open(&self, version: ProtocolVersion) -> Client {
-        let mut world = self.world();
-        let now = world.now;
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        let id = world.shard.accept(peer, true, now);
-        world.wires.insert(id, Wire::default());
-        drop(world);
+        let id = self.world().accept();
         Client::new(Rc::clone(&self.world), id, version)
     }
 
@@ -144,7 +164,7 @@ impl Broker {
         let until = world.now + Duration::from_millis(ms);
         loop {
             world.settle();
-            match world.shard.poll_timeout() {
+            match world.shards.iter().filter_map(Shard::poll_timeout).min() {
                 Some(at) if at <= until => world.now = at.max(world.now),
                 _ => break,
             }
@@ -167,7 +187,9 @@ impl Broker {
     pub(super) fn start_sys(&self) {
         let mut world = self.world();
         let now = world.now;
-        world.shard.start_sys(now);
+        for shard in world.shards.iter_mut().rev() {
+            shard.start_sys(now);
+        }
         world.settle();
     }
 
@@ -176,97 +198,186 @@ impl Broker {
         self.world().settle();
     }
 
+    /// Mail comes from the program around the broker.
+    pub(super) fn send(&self, mail: Mail) {
+        let mut world = self.world();
+        let shard = match &mail {
+            Mail::Send(key, ..) => world.shared.registry.shard(key),
+            _ => None,
+        };
+        world.shared.mailbox(shard.unwrap_or(ShardId(0))).send(mail);
+        world.settle();
+    }
+
+    /// Whether every shard has shut down.
+    pub(super) fn is_finished(&self) -> bool {
+        self.world().shards.iter().all(Shard::is_finished)
+    }
+
     pub(super) fn shut_down(&self) {
         let mut world = self.world();
-        let now = world.now;
-        world.shard.handle_mail(Mail::Shutdown, now);
+        for mailbox in &world.shared.mailboxes {
+            mailbox.send(Mail::Shutdown);
+        }
         world.settle();
     }
 
     pub(super) fn stat(&self) -> Stat {
-        self.world().shard.stat()
+        let world = self.world();
+        world.shards.iter().for_each(Shard::leave_report);
+        world.shared.stat()
     }
 }
 
+/// How many shards a test has that does not say so: one, or as many as the environment asks for. Every test holds for
+/// any number.
+fn shards() -> usize {
+    std::env::var("LAPWING_TEST_SHARDS").map_or(1, |count| count.parse().unwrap())
+}
+
 impl World {
+    fn accept(&mut self) -> WireId {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        let connection = self.shards[0].accept(peer, true, self.now);
+        let id = self.wires.len();
+        self.wires.insert(id, Wire { connection: Some(connection), ..Wire::default() });
+        self.wire_by_connection.insert((0, connection), id);
+        id
+    }
+
     /// Does all that is to be done now.
     pub(super) fn settle(&mut self) {
+        while (0..self.shards.len()).fold(false, |is_busy, at| self.turn(at) || is_busy) {}
+    }
+
+    /// A turn of a shard, in the order of the event loop's; whether there was anything to do.
+    pub(super) fn turn(&mut self, at: usize) -> bool {
         let now = self.now;
-        loop {
-            let mail = self.mailbox.take();
-            let mut is_idle = mail.is_empty();
-            for mail in mail {
-                self.shard.handle_mail(mail, now);
-            }
-            if self.shard.poll_timeout().is_some_and(|at| at <= now) {
-                self.shard.continue_unfinished(now);
-                self.shard.handle_timeout(now);
-                is_idle = false;
-            }
-            for id in self.shard.take_resumed() {
+        let shard = &mut self.shards[at];
+        let mut is_busy = !shard.may_sleep();
+        shard.continue_unfinished(now);
+        shard.handle_mail(now);
+        for (connection, _) in shard.take_arrived() {
+            let id = self.under_way[at].pop_front().unwrap();
+            self.wires.get_mut(&id).unwrap().connection = Some(connection);
+            self.wire_by_connection.insert((at, connection), id);
+            self.read(id);
+        }
+        let shard = &mut self.shards[at];
+        if shard.poll_timeout().is_some_and(|due| due <= now) {
+            shard.handle_timeout(now);
+            is_busy = true;
+        }
+        for connection in shard.take_resumed() {
+            if let Some(&id) = self.wire_by_connection.get(&(at, connection)) {
                 self.read(id);
-                is_idle = false;
             }
-            let mut dirty = Vec::new();
-            self.shard.take_dirty(&mut dirty);
-            is_idle &= dirty.is_empty();
-            for id in dirty {
+            is_busy = true;
+        }
+        for departure in self.shards[at].take_departures() {
+            let id = self.wire_by_connection.remove(&(at, departure.id)).unwrap();
+            let wire = self.wires.get_mut(&id).unwrap();
+            (wire.shard, wire.connection) = (departure.to.index(), None);
+            self.under_way[departure.to.index()].push_back(id);
+            self.shards[at].send_on(departure, None);
+            is_busy = true;
+        }
+        self.shards[at].send_batches();
+        let mut dirty = Vec::new();
+        self.shards[at].take_dirty(&mut dirty);
+        is_busy |= !dirty.is_empty();
+        for connection in dirty {
+            if let Some(&id) = self.wire_by_connection.get(&(at, connection)) {
                 self.write(id);
             }
-            if is_idle {
-                break;
-            }
         }
+        self.shards[at].send_batches();
+        is_busy
+    }
+
+    /// The shard that has the other end of a wire, and what it calls it.
+    pub(super) fn end(&mut self, id: WireId) -> Option<(&mut Shard, ConnectionId)> {
+        let wire = self.wires.get(&id)?;
+        Some((&mut self.shards[wire.shard], wire.connection?))
+    }
+
+    /// How many bytes wait to be written to a client.
+    pub(super) fn waiting(&mut self, id: WireId) -> usize {
+        let Some((shard, connection)) = self.end(id) else { return 0 };
+        shard.outbox(connection).map_or(0, |outbox| outbox.len())
+    }
+
+    pub(super) fn wants_bytes(&mut self, id: WireId) -> bool {
+        self.end(id).is_some_and(|(shard, connection)| shard.wants_bytes(connection))
     }
 
     /// Bytes come from a client.
-    pub(super) fn feed(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, id: WireId, bytes: &[u8]) {
         let Some(wire) = self.wires.get_mut(&id) else { return };
         wire.unread.extend_from_slice(bytes);
         self.read(id);
         self.settle();
     }
 
-    fn read(&mut self, id: ConnectionId) {
-        while self.shard.wants_bytes(id) {
+    fn read(&mut self, id: WireId) {
+        while self.wants_bytes(id) {
             let Some(wire) = self.wires.get_mut(&id).filter(|wire| !wire.unread.is_empty()) else { return };
             let count = wire.unread.len().min(self.chunk);
             let chunk: Vec<u8> = wire.unread.drain(..count).collect();
-            self.shard.receive(id, &chunk, self.now);
+            self.receive(id, &chunk);
+        }
+    }
+
+    /// A shard reads bytes from a client, and nothing else is done.
+    pub(super) fn receive(&mut self, id: WireId, bytes: &[u8]) {
+        let now = self.now;
+        if let Some((shard, connection)) = self.end(id) {
+            shard.receive(connection, bytes, now);
         }
     }
 
     /// Takes what is in an outbox, as the event loop does.
-    pub(super) fn write(&mut self, id: ConnectionId) {
+    pub(super) fn write(&mut self, id: WireId) {
         if self.wires.get(&id).is_none_or(|wire| wire.is_blocked) {
             return;
         }
         self.write_some(id, usize::MAX);
-        if self.shard.is_closing(id) && self.shard.outbox(id).is_none_or(|outbox| outbox.is_empty()) {
+        let is_empty = self.waiting(id) == 0;
+        let is_closing = self.end(id).is_some_and(|(shard, connection)| shard.is_closing(connection));
+        if is_closing && is_empty {
             self.close(id);
         }
     }
 
     /// Takes up to `maximum` bytes of what is in an outbox.
-    pub(super) fn write_some(&mut self, id: ConnectionId, maximum: usize) {
-        let Some(wire) = self.wires.get_mut(&id) else { return };
-        let Some(outbox) = self.shard.outbox(id).filter(|outbox| !outbox.is_empty()) else { return };
+    pub(super) fn write_some(&mut self, id: WireId, maximum: usize) {
+        let now = self.now;
+        let Some((shard, connection)) = self.end(id) else { return };
+        let Some(outbox) = shard.outbox(connection).filter(|outbox| !outbox.is_empty()) else { return };
         let count = outbox.len().min(maximum);
-        wire.take(&outbox.pending()[..count]);
+        let bytes = outbox.pending()[..count].to_vec();
         outbox.advance(count);
         let is_empty = outbox.is_empty();
-        self.shard.written(count);
+        shard.written(count);
         if is_empty {
-            self.shard.drained(id, self.now);
+            shard.drained(connection, now);
+        }
+        if let Some(wire) = self.wires.get_mut(&id) {
+            wire.take(&bytes);
+        }
+        if is_empty {
             self.read(id);
         }
     }
 
-    pub(super) fn close(&mut self, id: ConnectionId) {
+    pub(super) fn close(&mut self, id: WireId) {
         if let Some(wire) = self.wires.get_mut(&id) {
             wire.is_closed = true;
         }
-        self.shard.lost(id, self.now);
+        let now = self.now;
+        if let Some((shard, connection)) = self.end(id) {
+            shard.lost(connection, now);
+        }
     }
 }
 

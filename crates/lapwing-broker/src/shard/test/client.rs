@@ -8,14 +8,13 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::TopicFilter;
 
 use super::V5;
-use super::broker::{Wire, World};
+use super::broker::{Wire, WireId, World};
 use super::message::{Message, message, qos};
-use crate::shard::ConnectionId;
 
 /// A client's end of a connection. It does nothing by itself: no acknowledgement, no PINGREQ.
 pub(super) struct Client {
     world: Rc<RefCell<World>>,
-    id: ConnectionId,
+    id: WireId,
     pub(super) version: ProtocolVersion,
     /// What CONNACK said.
     pub(super) session_present: Cell<bool>,
@@ -41,7 +40,7 @@ pub(super) fn filter(text: &str) -> TopicFilter<'_> {
 }
 
 impl Client {
-    pub(super) fn new(world: Rc<RefCell<World>>, id: ConnectionId, version: ProtocolVersion) -> Self {
+    pub(super) fn new(world: Rc<RefCell<World>>, id: WireId, version: ProtocolVersion) -> Self {
         Self { world, id, version, session_present: Cell::new(false), packet_id: Cell::new(0) }
     }
 
@@ -200,7 +199,9 @@ impl Client {
     pub(super) fn unblock(&self) {
         self.wire(|wire| wire.is_blocked = false);
         let mut world = self.world.borrow_mut();
-        world.shard.mark_dirty(self.id);
+        if let Some((shard, connection)) = world.end(self.id) {
+            shard.mark_dirty(connection);
+        }
         world.settle();
     }
 

@@ -430,7 +430,7 @@ fn an_exchange_ends_with_the_broker() {
     client.expect_closed();
     let is_auth = |received: &Received| matches!(received.packet(), Packet::Auth(_));
     assert!(!client.take_all().iter().any(is_auth));
-    assert!(broker.world().shard.is_finished());
+    assert!(broker.is_finished());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::hook::{
     Anonymous, Authenticator, Client, Credentials, Event, Filtered, Identity, Later, Observer, PublishFilter,
     Verdict,
 };
-use crate::mailbox::Mail;
+use crate::mail::Mail;
 use crate::message::Message;
 use crate::rule::{AppliesTo, Rewrite};
 use crate::shard::SessionKey;
@@ -90,10 +90,7 @@ impl Authenticator for Giving {
 }
 
 fn mail(broker: &Broker, mail: Mail) {
-    let mut world = broker.world();
-    let now = world.now;
-    world.shard.handle_mail(mail, now);
-    world.settle();
+    broker.send(mail);
 }
 
 fn own_message(payload: &str) -> Arc<Message> {

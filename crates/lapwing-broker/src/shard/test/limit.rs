@@ -223,7 +223,7 @@ fn for_a_client_that_does_not_read_qos_0_is_dropped_and_the_rest_waits() {
             publisher.publish("t", &format!("{number} {filler}"), number % 3);
         }
         let id = *broker.world().wires.keys().last().unwrap();
-        assert!(broker.world().shard.outbox(id).unwrap().len() < 1300);
+        assert!(broker.world().waiting(id) < 1300);
         assert!(broker.stat().messages_dropped.outbox_full >= 7);
         client.unblock();
         let got = client.receive_all();
@@ -245,7 +245,7 @@ fn a_client_that_does_not_read_the_answers_is_not_read_from() {
         client.block();
         client.send_bytes(&[0xc0, 0].repeat(5000));
         let id = *broker.world().wires.keys().next().unwrap();
-        assert!(broker.world().shard.outbox(id).unwrap().len() < 2200);
+        assert!(broker.world().waiting(id) < 2200);
         client.unblock();
         for _ in 0..5000 {
             client.expect(&Packet::PingResp);
@@ -271,16 +271,16 @@ fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
     {
         let mut world = broker.world();
         let now = world.now;
-        world.shard.receive(id, &bytes, now);
+        world.receive(id, &bytes);
         // 1.6 MB go out for each message: after the third the outboxes are to be written first.
         let (first, _) = world.wires.first_key_value().unwrap();
         let first = *first;
-        let waiting = world.shard.outbox(first).unwrap().len();
+        let waiting = world.waiting(first);
         assert!((600_000..700_000).contains(&waiting), "{waiting}");
-        assert!(!world.shard.wants_bytes(id));
-        assert_eq!(world.shard.poll_timeout(), Some(now));
+        assert!(!world.wants_bytes(id));
+        assert_eq!(world.end(id).unwrap().0.poll_timeout(), Some(now));
         world.settle();
-        assert!(world.shard.wants_bytes(id));
+        assert!(world.wants_bytes(id));
     }
     for receiver in &receivers {
         let got: Vec<_> = receiver.receive_all();
@@ -300,8 +300,7 @@ fn a_connection_may_end_while_its_bytes_wait_for_another_turn() {
     let bytes = message("t", &"x".repeat(3_000_000)).encode(V311).repeat(4);
     {
         let mut world = broker.world();
-        let now = world.now;
-        world.shard.receive(id, &bytes, now);
+        world.receive(id, &bytes);
         world.close(id);
         world.settle();
     }

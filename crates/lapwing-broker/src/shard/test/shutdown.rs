@@ -8,14 +8,13 @@ fn every_client_is_told_that_the_server_stops() {
     let broker = Broker::new();
     let clients: Vec<_> = VERSIONS.map(|version| broker.connect(version, &version.to_string())).into();
     let waiting = broker.open(V5);
-    assert!(broker.world().shard.is_accepting());
+    assert!(broker.world().shards[0].is_accepting());
     broker.shut_down();
     for client in clients {
         client.expect_end(ReasonCode::ServerShuttingDown);
     }
     waiting.expect_closed();
-    let world = broker.world();
-    assert!(world.shard.is_finished() && !world.shard.is_accepting());
+    assert!(broker.is_finished() && !broker.world().shards[0].is_accepting());
 }
 
 #[test]
@@ -26,11 +25,11 @@ fn what_waits_to_be_written_is_written_first() {
     client.block();
     client.publish("t", "x", 0);
     broker.shut_down();
-    assert!(!broker.world().shard.is_finished());
+    assert!(!broker.is_finished());
     client.unblock();
     client.receive("t", "x", 0);
     client.expect_end(ReasonCode::ServerShuttingDown);
-    assert!(broker.world().shard.is_finished());
+    assert!(broker.is_finished());
 }
 
 #[test]

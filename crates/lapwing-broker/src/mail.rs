@@ -1,0 +1,182 @@
+//! What other threads tell a shard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use lapwing_net::Stream;
+use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS};
+use lapwing_proto::session::Instant;
+
+use crate::hook::{Identity, Verdict};
+use crate::message::Message;
+use crate::shard::{ConnectionId, SessionKey};
+use crate::shared::Target;
+
+/// What another thread tells a shard.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A verdict on the client of a connection that waits for it.
+    Verdict(ConnectionId, Verdict),
+    /// A message of the program's own for all who subscribed to its topic, and whether it is retained.
+    Publish(Arc<Message>, bool),
+    /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
+    Send(SessionKey, Arc<Message>, QoS),
+    /// Messages from the clients of another shard for sessions of this one.
+    Batch(Box<Batch>),
+    /// A connection whose session is one of this shard. The socket is there wherever there are sockets at all.
+    Arrival(Box<Arrival>, Option<Stream>),
+    /// A mailbox that was full has room again.
+    Room,
+    /// Stop accepting, tell every client, write what waits, and end.
+    Shutdown,
+}
+
+impl Mail {
+    /// About how many bytes it takes while it waits, where that can be many.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.cost(),
+            _ => 0,
+        }
+    }
+}
+
+/// A client that has been let in, on its way to the shard that has its session.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) peer: SocketAddr,
+    pub(crate) is_local: bool,
+    /// The CONNECT, encoded.
+    pub(crate) connect: Vec<u8>,
+    /// The client identifier, also where the packet has none.
+    pub(crate) client_id: String,
+    pub(crate) identity: Identity,
+    /// The last of an extended authentication.
+    pub(crate) authentication_data: Option<Vec<u8>>,
+    /// What was read behind the CONNECT.
+    pub(crate) tail: Vec<u8>,
+    /// What is still to be written.
+    pub(crate) outbox: Vec<u8>,
+}
+
+/// Messages from one shard to another, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The smaller messages, one behind the other: each an encoded 5.0 PUBLISH at QoS 0.
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// To whom: one list for all the messages of a run.
+    targets: Vec<Arc<[Target]>>,
+    /// Bytes of the larger messages.
+    kept_bytes: usize,
+    /// How many of the messages have been taken out.
+    taken: usize,
+    /// Where the next one begins.
+    offset: usize,
+    has_retained: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    body: Body,
+    qos: QoS,
+    retain: bool,
+    /// Which of the lists.
+    targets: u32,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// So many of the batch's bytes.
+    Copied(u32),
+    /// A large message, or one that is kept anyway.
+    Kept(Arc<Message>),
+}
+
+/// Messages up to this size are copied into a batch: cheaper than counting references from two threads.
+const COPIED_MAXIMUM: usize = 4096;
+/// A batch that has been handled keeps no more memory than this for the next use.
+const SPARE_CAPACITY: usize = 512 * 1024;
+
+/// One message of a batch, for some sessions.
+pub(crate) struct Entrusted<'a> {
+    pub(crate) publish: Publish<'a>,
+    pub(crate) kept: Option<&'a Arc<Message>>,
+    pub(crate) targets: &'a Arc<[Target]>,
+}
+
+impl Batch {
+    /// Adds a message for `targets`. `kept` where it is kept already.
+    ///
+    /// # Errors
+    /// An [`EncodeError`] where the message has no encoding, which no decoded one lacks.
+    pub(crate) fn push(
+        &mut self,
+        publish: &Publish<'_>,
+        kept: Option<&Arc<Message>>,
+        targets: &Arc<[Target]>,
+        now: Instant,
+    ) -> Result<(), EncodeError> {
+        let body = if publish.payload.len() > COPIED_MAXIMUM {
+            let message = kept.map_or_else(|| Message::new(publish, now), Arc::clone);
+            self.kept_bytes += message.size();
+            Body::Kept(message)
+        } else {
+            let start = self.bytes.len();
+            crate::message::encode(publish, &mut self.bytes)?;
+            Body::Copied((self.bytes.len() - start) as u32)
+        };
+        // A publisher's messages of one read have one route: its list is there already.
+        let is_last = self.targets.last().is_some_and(|last| Arc::ptr_eq(last, targets));
+        if !is_last {
+            self.targets.push(Arc::clone(targets));
+        }
+        let targets = (self.targets.len() - 1) as u32;
+        self.has_retained |= publish.retain;
+        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, targets });
+        Ok(())
+    }
+
+    /// The next message, as it is delivered at `now`.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Entrusted<'_>> {
+        let Entry { body, qos, retain, targets } = self.entries.get(self.taken)?;
+        self.taken += 1;
+        let (publish, kept) = match body {
+            Body::Copied(size) => {
+                let mut input = &self.bytes[self.offset..self.offset + *size as usize];
+                self.offset += *size as usize;
+                let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
+                (Publish::decode(frame, ProtocolVersion::V5).ok()?, None)
+            }
+            Body::Kept(message) => (message.publish(now), Some(message)),
+        };
+        let publish = Publish { qos: *qos, retain: *retain, ..publish };
+        Some(Entrusted { publish, kept, targets: self.targets.get(*targets as usize)? })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.len() == self.taken
+    }
+
+    /// Whether one of the messages was published with RETAIN.
+    pub(crate) fn has_retained(&self) -> bool {
+        self.has_retained
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes.len() + self.kept_bytes + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Empties it for another use.
+    pub(crate) fn clear(&mut self) {
+        let Self { mut bytes, mut entries, mut targets, .. } = std::mem::take(self);
+        bytes.clear();
+        bytes.shrink_to(SPARE_CAPACITY);
+        entries.clear();
+        entries.shrink_to(SPARE_CAPACITY / size_of::<Entry>());
+        targets.clear();
+        targets.shrink_to(1024);
+        *self = Self { bytes, entries, targets, ..Self::default() };
+    }
+}

@@ -1,0 +1,133 @@
+//! Messages for sessions of other shards, and those of other shards for sessions of this one.
+
+use std::sync::Arc;
+
+use lapwing_proto::packet::Publish;
+use lapwing_proto::session::Instant;
+
+use super::{ConnectionId, DELIVERY_COST, Shard};
+use crate::mail::{Batch, Mail};
+use crate::message::Message;
+use crate::shared::{ShardId, Target};
+
+/// A batch of this size goes on its way before the turn is over.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// What a shard has for the others.
+#[derive(Debug, Default)]
+pub(super) struct Dispatch {
+    /// This turn's messages, by the shard that they are for.
+    batches: Vec<Option<Box<Batch>>>,
+    /// Whether one of the messages since this was last asked was for a shard that has enough.
+    is_full: bool,
+    /// Connections whose clients published messages for a shard that had enough; they wait for room.
+    held: Vec<ConnectionId>,
+}
+
+impl Shard {
+    /// Adds a message to what this turn has for another shard.
+    pub(super) fn dispatch(
+        &mut self,
+        shard: ShardId,
+        publish: &Publish<'_>,
+        kept: Option<&Arc<Message>>,
+        targets: &Arc<[Target]>,
+    ) {
+        let batches = &mut self.dispatch.batches;
+        if batches.len() <= shard.index() {
+            batches.resize_with(shard.index() + 1, || None);
+        }
+        let batch = batches[shard.index()].get_or_insert_with(|| {
+            self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
+            self.shared.take_batch()
+        });
+        let before = batch.cost();
+        if batch.push(publish, kept, targets, self.now).is_err() {
+            return; // what was decoded has an encoding
+        }
+        let cost = batch.cost();
+        self.spent += DELIVERY_COST + (cost - before);
+        if cost > BATCH_BYTES {
+            self.send_batch(shard);
+            self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
+        }
+    }
+
+    /// Sends another shard what there is for it.
+    pub(super) fn send_batch(&mut self, shard: ShardId) {
+        let batch = self.dispatch.batches.get_mut(shard.index()).and_then(Option::take);
+        if let Some(batch) = batch {
+            self.shared.mailbox(shard).send(Mail::Batch(batch));
+        }
+    }
+
+    /// Sends the other shards what there is for them. Called before anything is written, so that no message
+    /// is acknowledged that is not on its way.
+    pub(crate) fn send_batches(&mut self) {
+        for at in 0..self.dispatch.batches.len() {
+            self.send_batch(ShardId(at as u16));
+        }
+    }
+
+    /// Holds a connection back whose messages another shard has no room for: its bytes wait, and no more are
+    /// read, until there is room. Whether it is.
+    pub(super) fn hold_back(&mut self, id: ConnectionId) -> bool {
+        if !std::mem::take(&mut self.dispatch.is_full) {
+            return false;
+        }
+        let mut others = self.shared.mailboxes.iter().filter(|mailbox| mailbox.is_full());
+        if !others.any(crate::mailbox::MailboxSender::await_room) {
+            return false;
+        }
+        let Some(connection) = self.connection_mut(id) else { return false };
+        if !std::mem::replace(&mut connection.is_unfinished, true) {
+            self.dispatch.held.push(id);
+            self.stat.held_back += 1;
+        }
+        true
+    }
+
+    /// A shard that had enough has room again.
+    pub(super) fn release_held(&mut self) {
+        self.unfinished.extend(self.dispatch.held.drain(..));
+    }
+
+    /// Passes messages of another shard's clients on to sessions of this one, as far as the turn's budget goes;
+    /// `true` if that was all.
+    pub(super) fn deliver_batch(&mut self, batch: &mut Batch, now: Instant, may_stop: bool) -> bool {
+        while !(may_stop && self.is_spent()) {
+            let Some(message) = batch.next(now) else { return true };
+            self.deliver_here(&message.publish, message.kept, message.targets);
+        }
+        batch.is_empty()
+    }
+
+    /// The batch has been handled: whoever waits for room is told.
+    pub(super) fn finish_batch(&mut self, batch: Box<Batch>) {
+        if self.mailbox.settle(batch.cost()) {
+            for other in self.shared.shards().filter(|&other| other != self.id) {
+                self.shared.mailbox(other).send(Mail::Room);
+            }
+        }
+        self.shared.give_batch(batch);
+    }
+
+    /// Delivers what came before a retained message of this shard's clients, so that every session gets
+    /// retained messages in the order in which they replaced each other.
+    pub(super) fn catch_up(&mut self) {
+        let is_retained = |mail: &Mail| matches!(mail, Mail::Batch(batch) if batch.has_retained());
+        let Some(last) = self.mail.iter().rposition(is_retained) else { return };
+        let mut others = std::collections::VecDeque::new();
+        for mail in self.mail.drain(..=last).collect::<Vec<_>>() {
+            match mail {
+                Mail::Batch(mut batch) => {
+                    self.deliver_batch(&mut batch, self.now, false);
+                    self.finish_batch(batch);
+                }
+                other => others.push_back(other),
+            }
+        }
+        others.append(&mut self.mail);
+        self.mail = others;
+    }
+}

@@ -1,0 +1,97 @@
+//! A shared subscription: sessions that take turns.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Target;
+use crate::shard::SessionId;
+
+/// Names a shared subscription. Not used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupId {
+    pub(crate) index: u32,
+    pub(crate) serial: NonZeroU32,
+}
+
+/// The members of a shared subscription, on whatever shards they are.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) filter: Box<str>,
+    members: Mutex<Members>,
+}
+
+/// Each member is a list of one, to be handed to another shard as it is.
+#[derive(Debug, Default)]
+struct Members {
+    connected: Vec<Arc<[Target]>>,
+    /// Whose sessions are kept without a connection.
+    absent: Vec<Arc<[Target]>>,
+    next: usize,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, filter: Box<str>) -> Self {
+        Self { id, filter, members: Mutex::default() }
+    }
+
+    /// Adds or replaces a member; whether it is new.
+    pub(super) fn join(&self, member: Target, is_connected: bool) -> bool {
+        let mut members = self.members();
+        let Members { connected, absent, .. } = &mut *members;
+        let existing = connected.iter_mut().chain(absent).find(|it| it[0].session == member.session);
+        if let Some(existing) = existing {
+            *existing = Arc::from([member]);
+            return false;
+        }
+        let list = if is_connected { &mut members.connected } else { &mut members.absent };
+        list.push(Arc::from([member]));
+        true
+    }
+
+    /// Removes a member; whether it was one.
+    pub(super) fn leave(&self, session: SessionId) -> bool {
+        let mut members = self.members();
+        let Members { connected, absent, .. } = &mut *members;
+        take(connected, session).or_else(|| take(absent, session)).is_some()
+    }
+
+    /// A member's client has connected, or its connection has ended.
+    pub(super) fn note_presence(&self, session: SessionId, is_connected: bool) {
+        let mut members = self.members();
+        let Members { connected, absent, .. } = &mut *members;
+        let (from, to) = if is_connected { (absent, connected) } else { (connected, absent) };
+        to.extend(take(from, session));
+    }
+
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        let members = self.members();
+        members.connected.len() + members.absent.len()
+    }
+
+    /// Whether a member is connected.
+    pub(crate) fn is_served(&self) -> bool {
+        !self.members().connected.is_empty()
+    }
+
+    /// The member that gets the next message: the next one that is connected, or if none is, the next one, whose
+    /// session keeps it.
+    pub(crate) fn choose(&self) -> Option<Arc<[Target]>> {
+        let mut members = self.members();
+        let Members { connected, absent, next } = &mut *members;
+        let list = if connected.is_empty() { absent } else { connected };
+        let at = if *next < list.len() { *next } else { 0 };
+        *next = at + 1;
+        list.get(at).map(Arc::clone)
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(list: &mut Vec<Arc<[Target]>>, session: SessionId) -> Option<Arc<[Target]>> {
+    let at = list.iter().position(|member| member[0].session == session)?;
+    Some(list.remove(at))
+}

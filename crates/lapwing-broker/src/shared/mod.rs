@@ -1,0 +1,169 @@
+//! What all shards have in common: the only data that more than one thread touches.
+//!
+//! Whoever asks for several of its locks asks for that of the retained messages first, then for that of the
+//! subscriptions, then for a group's, and for a mailbox's last.
+
+mod group;
+mod registry;
+mod retained;
+mod subscription;
+mod target;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use lapwing_proto::session::Instant;
+
+pub(crate) use self::group::{Group, GroupId};
+pub(crate) use self::registry::{Registry, TooMany};
+pub(crate) use self::retained::RetainedMessages;
+pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
+pub(crate) use self::target::{OwnMessages, Subscribed, Target};
+use crate::hook::Hooks;
+use crate::limit::Limits;
+use crate::mail::Batch;
+use crate::mailbox::MailboxSender;
+use crate::rule::CompiledRules;
+use crate::shard::{Report, Stat};
+use crate::sharding::Sharding;
+
+/// Names a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ShardId(pub(crate) u16);
+
+impl ShardId {
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// What all shards have in common.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) rules: CompiledRules,
+    pub(crate) hooks: Hooks,
+    /// Which shard has which session.
+    pub(crate) registry: Registry,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: RetainedMessages,
+    /// Delayed messages of all shards, and their bytes.
+    pub(crate) delayed: AtomicUsize,
+    pub(crate) delayed_bytes: AtomicUsize,
+    /// By the shard that each belongs to.
+    pub(crate) mailboxes: Vec<MailboxSender>,
+    /// Sessions that a shard gets before the next one gets its first.
+    neighbours: usize,
+    loads: Vec<Load>,
+    reports: Vec<Mutex<Report>>,
+    /// Empty batches for another use.
+    spare: Mutex<Vec<Box<Batch>>>,
+}
+
+/// How busy a shard is.
+#[derive(Debug, Default)]
+struct Load {
+    /// Time that its thread was at work, in thousandths.
+    busy: AtomicU32,
+    /// When that was measured, in milliseconds.
+    measured: AtomicU64,
+}
+
+/// From here on a shard is busy, in thousandths of its thread's time.
+const BUSY: u32 = 500;
+/// How long a measured load says anything, in milliseconds.
+const LOAD_LIFETIME_MS: u64 = 2000;
+/// Batches kept for another use, per shard.
+const SPARE_BATCHES: usize = 4;
+
+impl Shared {
+    /// For as many shards as there are `mailboxes`, one at least.
+    pub(crate) fn new(
+        limits: Limits,
+        rules: CompiledRules,
+        hooks: Hooks,
+        sharding: &Sharding,
+        mailboxes: Vec<MailboxSender>,
+    ) -> Self {
+        let count = mailboxes.len();
+        Self {
+            registry: Registry::new(count, limits.sessions_maximum),
+            limits,
+            rules,
+            hooks,
+            subscriptions: Subscriptions::default(),
+            retained: RetainedMessages::default(),
+            delayed: AtomicUsize::new(0),
+            delayed_bytes: AtomicUsize::new(0),
+            mailboxes,
+            neighbours: sharding.neighbours,
+            loads: (0..count).map(|_| Load::default()).collect(),
+            reports: (0..count).map(|_| Mutex::default()).collect(),
+            spare: Mutex::default(),
+        }
+    }
+
+    /// All shards.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.mailboxes.len()).map(|index| ShardId(index as u16))
+    }
+
+    pub(crate) fn mailbox(&self, shard: ShardId) -> &MailboxSender {
+        &self.mailboxes[shard.index()]
+    }
+
+    /// The shard for a new session: one that is not busy; among these the first that has few sessions, or the
+    /// one that has the fewest.
+    pub(crate) fn choose_shard(&self, now: Instant) -> ShardId {
+        let is_busy = |shard: &ShardId| {
+            let Load { busy, measured } = &self.loads[shard.index()];
+            let age_ms = now.as_millis().saturating_sub(measured.load(Ordering::Relaxed));
+            age_ms < LOAD_LIFETIME_MS && busy.load(Ordering::Relaxed) >= BUSY
+        };
+        let all_busy = self.shards().all(|shard| is_busy(&shard));
+        let candidates = self.shards().filter(|shard| all_busy || !is_busy(shard));
+        let sessions = |shard: &ShardId| self.registry.sessions_of(*shard);
+        let chosen = candidates.min_by_key(|shard| sessions(shard).max(self.neighbours));
+        chosen.unwrap_or(ShardId(0))
+    }
+
+    /// A shard's thread was at work for so many thousandths of the time before `now`.
+    pub(crate) fn report_load(&self, shard: ShardId, busy: u32, now: Instant) {
+        let load = &self.loads[shard.index()];
+        load.busy.store(busy, Ordering::Relaxed);
+        load.measured.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Leaves what a shard has counted for others to see.
+    pub(crate) fn report(&self, shard: ShardId, report: Report) {
+        *self.reports[shard.index()].lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// What the shards have counted, as of the last turn of each.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = Report> + '_ {
+        self.reports.iter().map(|report| *report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What all shards have counted, and what they have in common.
+    pub(crate) fn stat(&self) -> Stat {
+        let mut stat = Stat::default();
+        for report in self.reports() {
+            stat += report.stat;
+        }
+        let (messages, bytes) = self.retained.lock().size();
+        Stat { retained_messages: messages as u64, retained_bytes: bytes as u64, ..stat }
+    }
+
+    /// An empty batch.
+    pub(crate) fn take_batch(&self) -> Box<Batch> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes a batch back that has been handled.
+    pub(crate) fn give_batch(&self, mut batch: Box<Batch>) {
+        batch.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BATCHES * self.mailboxes.len() {
+            spare.push(batch);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The subscriptions of all sessions.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hashbrown::HashMap;
+use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
+use slab::Slab;
+
+use super::{Group, GroupId, Subscribed, Target};
+use crate::shard::SessionId;
+
+/// What an exclusive subscription begins with.
+pub(crate) const EXCLUSIVE: &str = "$exclusive/";
+
+/// The subscriptions of all sessions, for all shards: a change holds for every message that is published after
+/// it, on whichever shard.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    trees: RwLock<Trees>,
+    /// Changes whenever a topic may lead elsewhere.
+    generation: AtomicU64,
+}
+
+/// From topic names to subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    /// Subscriptions that are not shared.
+    own: FilterTree<SessionId, Subscribed>,
+    /// Shared subscriptions: the groups by their patterns.
+    shared: FilterTree<usize, ()>,
+    groups: Slab<Arc<Group>>,
+    group_by_filter: HashMap<Box<str>, usize>,
+    group_serial: u32,
+    /// Exclusive subscriptions: `$exclusive/FILTER`, by what stands behind the prefix.
+    exclusive: FilterTree<SessionId, Subscribed>,
+    exclusive_by_filter: HashMap<Box<str>, SessionId>,
+}
+
+/// What became of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    New,
+    /// It replaced one with the same filter.
+    Replaced,
+    /// Another session has it, and it is exclusive.
+    Occupied,
+}
+
+impl Subscriptions {
+    /// Adds or replaces a subscription of a session whose client is connected.
+    pub(crate) fn subscribe(
+        &self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+        subscribed: Subscribed,
+    ) -> Added {
+        let mut trees = self.write();
+        if filter.share_name().is_some() {
+            let (added, leads_elsewhere) = trees.join(session, filter, &subscribed);
+            if leads_elsewhere {
+                self.renew();
+            }
+            return added;
+        }
+        let added = trees.subscribe(session, filter, subscribed);
+        if added != Added::Occupied {
+            self.renew();
+        }
+        added
+    }
+
+    /// Removes a subscription; whether it existed.
+    pub(crate) fn unsubscribe(&self, session: SessionId, filter: TopicFilter<'_>) -> bool {
+        let mut trees = self.write();
+        let existed = trees.unsubscribe(session, filter);
+        if existed {
+            self.renew();
+        }
+        existed
+    }
+
+    /// The client of a session with this shared subscription has connected, or its connection has ended.
+    pub(crate) fn note_presence(&self, session: SessionId, filter: TopicFilter<'_>, is_connected: bool) {
+        let trees = self.read();
+        if let Some(&index) = trees.group_by_filter.get(filter.as_str()) {
+            trees.groups[index].note_presence(session, is_connected);
+        }
+    }
+
+    /// A shared subscription that still exists.
+    pub(crate) fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+        self.read().groups.get(id.index as usize).filter(|group| group.id == id).map(Arc::clone)
+    }
+
+    /// How many subscriptions there are, and how many of them are shared.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let trees = self.read();
+        let members = trees.groups.iter().map(|(_, group)| group.len()).sum();
+        (trees.own.len() + trees.exclusive.len() + members, members)
+    }
+
+    /// As of which change the trees are. Where it is the same as before, every topic leads where it led before.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Trees> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Trees> {
+        self.trees.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called with the trees locked, so that whoever looks at them afterwards knows that they have changed.
+    fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Trees {
+    fn subscribe(&mut self, session: SessionId, filter: TopicFilter<'_>, subscribed: Subscribed) -> Added {
+        let Some(pattern) = exclusive(filter) else {
+            return added(self.own.insert(filter, session, subscribed));
+        };
+        let owner = *self.exclusive_by_filter.entry(pattern.as_str().into()).or_insert(session);
+        if owner != session {
+            return Added::Occupied;
+        }
+        added(self.exclusive.insert(pattern, session, subscribed))
+    }
+
+    /// Makes a session a member of a shared subscription, and says whether that is a new one.
+    fn join(
+        &mut self,
+        session: SessionId,
+        filter: TopicFilter<'_>,
+        subscribed: &Subscribed,
+    ) -> (Added, bool) {
+        let existing = self.group_by_filter.get(filter.as_str()).copied();
+        let index = existing.unwrap_or_else(|| self.make_group(filter));
+        let group = &self.groups[index];
+        let member = Target { group: Some(group.id), ..Target::new(session, subscribed) };
+        let added = if group.join(member, true) { Added::New } else { Added::Replaced };
+        (added, existing.is_none())
+    }
+
+    fn make_group(&mut self, filter: TopicFilter<'_>) -> usize {
+        self.group_serial = self.group_serial.wrapping_add(1);
+        let serial = NonZeroU32::new(self.group_serial).unwrap_or(NonZeroU32::MIN);
+        let entry = self.groups.vacant_entry();
+        let index = entry.key();
+        let id = GroupId { index: index as u32, serial };
+        entry.insert(Arc::new(Group::new(id, filter.as_str().into())));
+        self.group_by_filter.insert(filter.as_str().into(), index);
+        self.shared.insert(filter, index, ());
+        index
+    }
+
+    fn unsubscribe(&mut self, session: SessionId, filter: TopicFilter<'_>) -> bool {
+        if let Some(pattern) = exclusive(filter) {
+            let existed = self.exclusive.remove(pattern, &session).is_some();
+            if existed {
+                self.exclusive_by_filter.remove(pattern.as_str());
+            }
+            return existed;
+        }
+        if filter.share_name().is_none() {
+            return self.own.remove(filter, &session).is_some();
+        }
+        let Some(&index) = self.group_by_filter.get(filter.as_str()) else { return false };
+        let existed = self.groups[index].leave(session);
+        if self.groups[index].len() == 0 {
+            let group = self.groups.remove(index);
+            self.group_by_filter.remove(&group.filter);
+            self.shared.remove(filter, &index);
+        }
+        existed
+    }
+
+    /// Shows every subscription that matches `name` and is not shared, and every shared one.
+    pub(crate) fn matches(
+        &self,
+        name: TopicName<'_>,
+        mut own: impl FnMut(SessionId, Subscribed),
+        mut shared: impl FnMut(&Arc<Group>),
+    ) {
+        self.own.matches(name, |&session, &subscribed| own(session, subscribed));
+        if !self.exclusive.is_empty() {
+            self.exclusive.matches(name, |&session, &subscribed| own(session, subscribed));
+        }
+        if !self.shared.is_empty() {
+            self.shared.matches(name, |&group, &()| shared(&self.groups[group]));
+        }
+    }
+}
+
+/// What stands behind `$exclusive/`. A subscription cannot be exclusive and shared.
+fn exclusive(filter: TopicFilter<'_>) -> Option<TopicFilter<'_>> {
+    let pattern = TopicFilter::new(filter.as_str().strip_prefix(EXCLUSIVE)?).ok()?;
+    pattern.share_name().is_none().then_some(pattern)
+}
+
+/// The filter that topic names are compared with: without `$exclusive/`.
+pub(crate) fn pattern(filter: TopicFilter<'_>) -> TopicFilter<'_> {
+    exclusive(filter).unwrap_or(filter)
+}
+
+fn added<T>(replaced: Option<T>) -> Added {
+    if replaced.is_some() { Added::Replaced } else { Added::New }
+}

@@ -1,0 +1,89 @@
+//! How a session gets the messages of a topic.
+
+use std::sync::Arc;
+
+use lapwing_proto::packet::{QoS, SubscriptionIdentifier, SubscriptionOptions};
+
+use super::GroupId;
+use crate::message::Identifiers;
+use crate::shard::SessionId;
+
+/// A subscription as the broker keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscribed {
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: Option<SubscriptionIdentifier>,
+}
+
+/// How a session gets the messages of a topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) session: SessionId,
+    /// The highest of its matching subscriptions `[MQTT-3.3.4-2]`.
+    pub(crate) qos: QoS,
+    /// How it gets the messages that it has published itself.
+    pub(crate) own: OwnMessages,
+    pub(crate) retain_as_published: bool,
+    pub(crate) identifiers: Identifiers,
+    /// The shared subscription that this is a member of.
+    pub(crate) group: Option<GroupId>,
+}
+
+/// How a session gets the messages of a topic that it has published itself, given its subscriptions with No
+/// Local `[MQTT-3.8.3-3]`.
+#[derive(Debug, Clone)]
+pub(crate) enum OwnMessages {
+    /// As those of others.
+    Same,
+    /// Not at all.
+    Not,
+    /// As those of its subscriptions say that are without No Local.
+    Other(Arc<Target>),
+}
+
+impl Target {
+    pub(crate) fn new(session: SessionId, subscribed: &Subscribed) -> Self {
+        Self {
+            session,
+            qos: subscribed.options.qos,
+            own: if subscribed.options.no_local { OwnMessages::Not } else { OwnMessages::Same },
+            retain_as_published: subscribed.options.retain_as_published,
+            identifiers: subscribed.identifier.map(|identifier| Arc::from([identifier].as_slice())),
+            group: None,
+        }
+    }
+
+    /// A session's overlapping subscriptions, of which there is at least one, deliver one copy, at the
+    /// highest QoS and with every identifier.
+    pub(crate) fn overlapping(selected: &[(SessionId, Subscribed)]) -> Self {
+        let [(session, only)] = selected else {
+            let mut target = Self::merge(selected);
+            let is_local = |(_, subscribed): &&(SessionId, Subscribed)| !subscribed.options.no_local;
+            let local: Vec<_> = selected.iter().filter(is_local).copied().collect();
+            target.own = match local.len() {
+                0 => OwnMessages::Not,
+                count if count == selected.len() => OwnMessages::Same,
+                _ => OwnMessages::Other(Arc::new(Self::merge(&local))),
+            };
+            return target;
+        };
+        Self::new(*session, only)
+    }
+
+    fn merge(selected: &[(SessionId, Subscribed)]) -> Self {
+        let (session, first) = &selected[0];
+        let mut target = Self::new(*session, first);
+        for (_, Subscribed { options, .. }) in &selected[1..] {
+            target.qos = target.qos.max(options.qos);
+            target.retain_as_published |= options.retain_as_published;
+        }
+        let identifiers: Arc<[_]> = selected.iter().filter_map(|(_, one)| one.identifier).collect();
+        target.identifiers = Some(identifiers).filter(|identifiers| !identifiers.is_empty());
+        target
+    }
+
+    /// How much of what may be remembered it takes.
+    pub(crate) fn weight(&self) -> usize {
+        1 + self.identifiers.as_ref().map_or(0, |some: &Arc<[SubscriptionIdentifier]>| some.len() / 8)
+    }
+}
