@@ -82,7 +82,6 @@ pub struct ShardStat {
     pub busy: f64,
 }
 
-
 impl Broker {
     /// Binds the listeners and starts.
     pub fn start(config: Config) -> Result<Self, StartError> {
@@ -130,7 +129,8 @@ impl Broker {
 
     /// The same for each shard.
     pub fn shards(&self) -> Vec<ShardStat> {
-        let shard_stat = |report: Report| ShardStat { stat: report.stat, busy: f64::from(report.busy) / 1000.0 };
+        let shard_stat =
+            |report: Report| ShardStat { stat: report.stat, busy: f64::from(report.busy) / 1000.0 };
         self.shared.reports().map(shard_stat).collect()
     }
 

@@ -30,5 +30,5 @@ pub use broker::{Broker, Config, Recipient, ShardStat, StartError};
 pub use lapwing_net::{Address, AddressError, ListenError};
 pub use limit::Limits;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
-pub use sharding::Sharding;
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};
+pub use sharding::Sharding;

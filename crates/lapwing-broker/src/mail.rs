@@ -22,7 +22,7 @@ pub(crate) enum Mail {
     /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
     Send(SessionKey, Arc<Message>, QoS),
     /// Messages from the clients of another shard for sessions of this one.
-    Batch(Box<Batch>),
+    Batch(Batch),
     /// A connection whose session is one of this shard. The socket is there wherever there are sockets at all.
     Arrival(Box<Arrival>, Option<Stream>),
     /// A mailbox that was full has room again.

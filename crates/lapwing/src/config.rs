@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use lapwing_broker::hook::Anonymous;
-use lapwing_broker::{Address, Limits, Rules};
+use lapwing_broker::{Address, Limits, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// Who is let in.
     pub(crate) authentication: Authentication,
+    /// How the clients are shared out among threads.
+    pub(crate) sharding: Sharding,
     /// What peers may make grow.
     pub(crate) limits: Limits,
     /// What is done with topics and subscriptions beyond the protocol.
@@ -99,7 +101,11 @@ impl Config {
 
     /// Whether a broker could be started with it, as far as can be said without doing so.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        self.limits.check().and_then(|()| self.rules.check()).map_err(|fault| anyhow!(fault))?;
+        self.sharding
+            .check()
+            .and_then(|()| self.limits.check())
+            .and_then(|()| self.rules.check())
+            .map_err(|fault| anyhow!(fault))?;
         self.addresses()?;
         Ok(())
     }

@@ -249,8 +249,7 @@ impl Shard {
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
     pub(super) fn pump(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id)
-        else {
+        let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
             return;
         };
         let Some(connection) = session.connection.and_then(|id| self.connections.get_mut(id.index())) else {
@@ -299,7 +298,8 @@ impl Shard {
 
     /// Sends a message to one session, whatever it has subscribed to.
     pub(super) fn send_to(&mut self, key: &SessionKey, message: &Arc<Message>, qos: QoS) {
-        let Some(session) = self.shared.registry.session(key).filter(|session| session.shard() == self.id) else {
+        let Some(session) = self.shared.registry.session(key).filter(|session| session.shard() == self.id)
+        else {
             self.stat.messages_dropped.no_subscriber += 1;
             return;
         };

@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 128 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Dispatch {
     /// This turn's messages, by the shard that they are for.
-    batches: Vec<Option<Box<Batch>>>,
+    batches: Vec<Option<Batch>>,
     /// Whether one of the messages since this was last asked was for a shard that has enough.
     is_full: bool,
     /// Connections whose clients published messages for a shard that had enough; they wait for room.
@@ -103,7 +103,7 @@ impl Shard {
     }
 
     /// The batch has been handled: whoever waits for room is told.
-    pub(super) fn finish_batch(&mut self, batch: Box<Batch>) {
+    pub(super) fn finish_batch(&mut self, batch: Batch) {
         if self.mailbox.settle(batch.cost()) {
             for other in self.shared.shards().filter(|&other| other != self.id) {
                 self.shared.mailbox(other).send(Mail::Room);

@@ -75,13 +75,16 @@ impl Shard {
         if interval_s == 0 || self.sys.due.is_some_and(|due| due > self.now) {
             return;
         }
-        let next = self.now + Duration::from_secs(interval_s.into());
+        let interval = Duration::from_secs(interval_s.into());
+        // The first shard publishes for all, what the others have counted not long ago.
+        let is_publisher = self.id == ShardId(0);
+        let next = self.now + if is_publisher { interval } else { interval / 2 };
         self.sys.due = Some(next);
         self.set_timer(next, Timer::Sys);
         (self.sys.queued_messages, self.sys.queued_bytes) = self.queued();
         self.leave_report();
-        if self.id != ShardId(0) {
-            return; // one for all
+        if !is_publisher {
+            return;
         }
         let (stat, store) = (self.shared.stat(), self.store());
         self.sys.update_loads(&stat, self.now);

@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     loads: Vec<Load>,
     reports: Vec<Mutex<Report>>,
     /// Empty batches for another use.
-    spare: Mutex<Vec<Box<Batch>>>,
+    spare: Mutex<Vec<Batch>>,
 }
 
 /// How busy a shard is.
@@ -154,12 +154,12 @@ impl Shared {
     }
 
     /// An empty batch.
-    pub(crate) fn take_batch(&self) -> Box<Batch> {
+    pub(crate) fn take_batch(&self) -> Batch {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     /// Takes a batch back that has been handled.
-    pub(crate) fn give_batch(&self, mut batch: Box<Batch>) {
+    pub(crate) fn give_batch(&self, mut batch: Batch) {
         batch.clear();
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_BATCHES * self.mailboxes.len() {

@@ -134,6 +134,7 @@ fn start(config: &Config, addresses: Vec<Address>) -> anyhow::Result<Broker> {
     let broker = |listeners| {
         Broker::start(lapwing_broker::Config {
             listeners,
+            sharding: config.sharding.clone(),
             limits: config.limits.clone(),
             rules: config.rules.clone(),
             hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },

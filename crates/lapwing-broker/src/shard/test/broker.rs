@@ -247,7 +247,15 @@ impl World {
 
     /// Does all that is to be done now.
     pub(super) fn settle(&mut self) {
-        while (0..self.shards.len()).fold(false, |is_busy, at| self.turn(at) || is_busy) {}
+        loop {
+            let mut is_busy = false;
+            for at in 0..self.shards.len() {
+                is_busy |= self.turn(at);
+            }
+            if !is_busy && self.shards.iter().all(Shard::may_sleep) {
+                break;
+            }
+        }
     }
 
     /// A turn of a shard, in the order of the event loop's; whether there was anything to do.
@@ -292,6 +300,7 @@ impl World {
             }
         }
         self.shards[at].send_batches();
+        self.shards[at].leave_report();
         is_busy
     }
 

@@ -256,7 +256,7 @@ fn a_client_that_does_not_read_the_answers_is_not_read_from() {
 
 #[test]
 fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
-    let broker = Broker::new();
+    let broker = Broker::with(|setup| setup.shards = 1);
     let receivers: Vec<_> = (0..8).map(|number| broker.connect(V311, &format!("r{number}"))).collect();
     for receiver in &receivers {
         receiver.subscribe("t", 0);
