@@ -11,6 +11,8 @@
 //! synchronous transitions. Whoever embeds it decides who clients are and what they may do, see [`hook`].
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod broker;
 mod clock;
 mod event_loop;
