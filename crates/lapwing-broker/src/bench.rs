@@ -161,9 +161,12 @@ const ACK: usize = 4;
 
 impl Acks {
     fn new(packet: fn(Ack<'static>) -> Packet<'static>) -> Self {
-        let mut bytes = Vec::new();
-        for packet_id in (1..=u16::MAX).chain(1..=u16::MAX).filter_map(PacketId::new) {
-            encode(&packet(Ack::new(packet_id, ReasonCode::Success)), &mut bytes);
+        let mut first = Vec::new();
+        encode(&packet(Ack::new(PacketId::FIRST, ReasonCode::Success)), &mut first);
+        let mut bytes = first.repeat(2 * PACKET_IDS);
+        for (number, ack) in bytes.chunks_exact_mut(ACK).enumerate() {
+            let packet_id = (number % PACKET_IDS + 1) as u16;
+            ack[2..].copy_from_slice(&packet_id.to_be_bytes());
         }
         Self { bytes }
     }
