@@ -8,6 +8,7 @@ use lapwing_proto::packet::{
     QoS, ReasonCode, SubAck, Subscribe, SubscribeProperties, Subscription, SubscriptionOptions, Unsubscribe,
     UnsubscribeProperties, Will, WillProperties,
 };
+use lapwing_proto::topic::TopicName;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -35,6 +36,7 @@ proptest! {
         if let Packet::Publish(publish) = packet {
             prop_assert_eq!(publish.size(version), Ok(rest.len()));
             check_packet_id_offset(&publish, version, rest)?;
+            check_known(&publish, version, rest)?;
         }
         let frame = Frame::split(&mut rest, MAXIMUM_PACKET_SIZE).unwrap().expect("a whole packet");
         prop_assert!(rest.is_empty());
@@ -175,6 +177,25 @@ fn check_packet_id_offset(
     let offset = publish.packet_id_offset(version).unwrap();
     if let (Some(id), true) = (publish.packet_id, publish.qos > QoS::AtMostOnce) {
         prop_assert_eq!(&bytes[offset..offset + 2], id.get().to_be_bytes());
+    }
+    Ok(())
+}
+
+/// Whatever topic name is known, the packet is the same.
+fn check_known(
+    publish: &Publish<'_>,
+    version: ProtocolVersion,
+    mut bytes: &[u8],
+) -> Result<(), TestCaseError> {
+    let frame = Frame::split(&mut bytes, MAXIMUM_PACKET_SIZE).unwrap().expect("a whole packet");
+    let decoded = Publish::decode(frame, version);
+    let other = TopicName::new("another/name").unwrap();
+    for known in [publish.topic, Some(other)] {
+        let with_known = Publish::decode_known(frame, version, known);
+        prop_assert_eq!(with_known, decoded);
+        if let (Some(known), Some(topic)) = (known, with_known.ok().and_then(|publish| publish.topic)) {
+            prop_assert_eq!(known == topic, std::ptr::eq(known.as_str(), topic.as_str()));
+        }
     }
     Ok(())
 }

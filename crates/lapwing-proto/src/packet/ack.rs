@@ -36,8 +36,18 @@ impl<'a> Ack<'a> {
     }
 
     /// Decodes the packet in `frame`, whose type says which of the four it is.
+    #[inline]
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         frame.check_header(version)?; // [MQTT-3.6.1-1]
+        if let &[high, low] = frame.body()
+            && let Some(packet_id) = PacketId::new(u16::from_be_bytes([high, low]))
+        {
+            return Ok(Self::new(packet_id, ReasonCode::Success));
+        }
+        Self::decode_any(frame, version)
+    }
+
+    fn decode_any(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let mut reader = frame.reader();
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         // A 5.0 packet that ends here means success, and one that ends behind the code has no properties.
@@ -58,15 +68,22 @@ impl<'a> Ack<'a> {
         version: ProtocolVersion,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        let remaining = self.remaining_length(version);
-        writer::packet(out, packet_type, packet_type.flags(), remaining, |out| {
+        let remaining = self.remaining_length(version)?;
+        if remaining <= 3 {
+            // Without properties, as nearly always.
+            let first = writer::first_byte(packet_type, packet_type.flags());
+            let [high, low] = self.packet_id.get().to_be_bytes();
+            let code = self.reason_code.value();
+            match remaining {
+                2 => out.extend_from_slice(&[first, 2, high, low]),
+                _ => out.extend_from_slice(&[first, 3, high, low, code]),
+            }
+            return Ok(());
+        }
+        writer::packet(out, packet_type, packet_type.flags(), Ok(remaining), |out| {
             writer::u16(out, self.packet_id.get());
-            if remaining.is_ok_and(|length| length > 2) {
-                out.push(self.reason_code.value());
-            }
-            if remaining.is_ok_and(|length| length > 3) {
-                self.properties.write(version, out);
-            }
+            out.push(self.reason_code.value());
+            self.properties.write(version, out);
         })
     }
 

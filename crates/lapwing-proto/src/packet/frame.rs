@@ -100,7 +100,21 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// As soon as the fixed header is there: a reserved packet type, a remaining length of more than four
     /// bytes, or a packet of more than `maximum_packet_size` bytes in all.
+    #[inline]
     pub fn split(input: &mut &'a [u8], maximum_packet_size: u32) -> Result<Option<Self>, DecodeError> {
+        // Nearly all packets: a length of one byte, and the whole packet there.
+        if let [first, length @ 0..=127, rest @ ..] = *input
+            && let Some(packet_type) = PacketType::from_first_byte(*first)
+            && let Some((body, rest)) = rest.split_at_checked(usize::from(*length))
+            && u32::from(*length) + 2 <= maximum_packet_size
+        {
+            *input = rest;
+            return Ok(Some(Self { packet_type, flags: first & 0x0f, padded: false, body }));
+        }
+        Self::split_any(input, maximum_packet_size)
+    }
+
+    fn split_any(input: &mut &'a [u8], maximum_packet_size: u32) -> Result<Option<Self>, DecodeError> {
         let Some(&first) = input.first() else { return Ok(None) };
         let Some(packet_type) = PacketType::from_first_byte(first) else {
             return Err(DecodeError::malformed("packet type 0 is reserved"));
@@ -127,6 +141,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The packet's type.
+    #[inline]
     pub fn packet_type(&self) -> PacketType {
         self.packet_type
     }
@@ -134,6 +149,10 @@ impl<'a> Frame<'a> {
     /// How many bytes stand behind the fixed header.
     pub fn remaining_length(&self) -> usize {
         self.body.len()
+    }
+
+    pub(super) fn body(&self) -> &'a [u8] {
+        self.body
     }
 
     pub(super) fn flags(&self) -> u8 {

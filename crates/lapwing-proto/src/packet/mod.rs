@@ -96,7 +96,19 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// A [`DecodeError`] carries the Reason Code with which a 5.0 peer is to be told, and the fault in
     /// words.
+    #[inline]
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        // The packets that come with each message are decoded where they are used; a packet of any type is large.
+        match frame.packet_type() {
+            PacketType::PubAck => Ack::decode(frame, version).map(Self::PubAck),
+            PacketType::PubRec => Ack::decode(frame, version).map(Self::PubRec),
+            PacketType::PubRel => Ack::decode(frame, version).map(Self::PubRel),
+            PacketType::PubComp => Ack::decode(frame, version).map(Self::PubComp),
+            _ => Self::decode_any(frame, version),
+        }
+    }
+
+    fn decode_any(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         Ok(match frame.packet_type() {
             PacketType::Connect => Self::Connect(Connect::decode(frame)?),
             PacketType::ConnAck => Self::ConnAck(ConnAck::decode(frame, version)?),

@@ -337,6 +337,9 @@ macro_rules! properties {
                     return Ok(properties);
                 }
                 let length = reader.variable()?;
+                if length == 0 {
+                    return Ok(properties);
+                }
                 let block = reader.take(length as usize)?;
                 let mut reader = $crate::packet::reader::Reader::new(block);
                 while !reader.is_empty() {
@@ -356,6 +359,12 @@ macro_rules! properties {
                 Ok(properties)
             }
 
+            /// Whether there is none. It may say `false` though there is none.
+            #[inline]
+            fn is_surely_empty(&self) -> bool {
+                true $( && self.$once.is_none() )* $( $( && self.$many.is_surely_empty() )* )?
+            }
+
             /// Bytes of the properties without their length.
             fn block_size(&self) -> Result<usize, $crate::packet::EncodeError> {
                 #[allow(unused_imports, reason = "one macro for all packets")]
@@ -367,6 +376,7 @@ macro_rules! properties {
             }
 
             /// Bytes of the properties with their length.
+            #[inline]
             pub(super) fn size(
                 &self,
                 version: $crate::packet::ProtocolVersion,
@@ -374,19 +384,33 @@ macro_rules! properties {
                 if !version.has_properties() {
                     return Ok(0);
                 }
+                if self.is_surely_empty() {
+                    return Ok(1);
+                }
                 let size = self.block_size()?;
                 Ok($crate::packet::writer::variable_size(size as u32) + size)
             }
 
             /// Appends the properties' length and the properties.
+            #[allow(dead_code, reason = "one macro for all packets")]
             pub(super) fn write(&self, version: $crate::packet::ProtocolVersion, out: &mut Vec<u8>) {
-                #[allow(unused_imports, reason = "one macro for all packets")]
-                use $crate::packet::property::{PropertyId, Value};
                 if !version.has_properties() {
                     return;
                 }
+                if self.is_surely_empty() {
+                    return out.push(0);
+                }
+                self.write_some(out);
+            }
+
+            /// As `write`, in 5.0, where there are some.
+            #[inline(never)]
+            pub(super) fn write_some(&self, out: &mut Vec<u8>) {
+                #[allow(unused_imports, reason = "one macro for all packets")]
+                use $crate::packet::property::{PropertyId, Value};
                 // The caller has asked for the size before, so that it is known to be none too large.
-                $crate::packet::writer::variable(out, self.block_size().unwrap_or(0) as u32);
+                let size = self.block_size().unwrap_or(0);
+                $crate::packet::writer::variable(out, size as u32);
                 $( if let Some(value) = &self.$once {
                     out.push(PropertyId::$once_id as u8);
                     Value::write(value, out);

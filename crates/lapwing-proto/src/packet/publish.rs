@@ -1,4 +1,5 @@
 use super::property::properties;
+use super::reader::{Reader, utf8};
 use super::{DecodeError, EncodeError, Frame, PacketId, PacketType, PayloadFormat, ProtocolVersion, QoS};
 use super::{SubscriptionIdentifier, TopicAlias, UserProperty, writer};
 use crate::topic::TopicName;
@@ -47,6 +48,7 @@ properties! {
 
 const DUP: u8 = 0b1000;
 const RETAIN: u8 = 0b0001;
+const NO_TOPIC: DecodeError = DecodeError::protocol("neither a topic name nor a topic alias");
 
 impl<'a> Publish<'a> {
     /// A message at QoS 0, not retained, without properties.
@@ -63,7 +65,20 @@ impl<'a> Publish<'a> {
     }
 
     /// Decodes the packet in `frame`.
+    #[inline(always)] // so that the result, which is large, need not be copied
     pub fn decode(frame: Frame<'a>, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        Self::decode_known(frame, version, None)
+    }
+
+    /// As [`decode`](Self::decode), given a topic name that the packet may well have, such as that of the same
+    /// client's last message. If it is that one, `known` itself is the packet's topic name: it need not be checked
+    /// again, which is much of the work with a small packet.
+    #[inline(always)] // so that the result, which is large, need not be copied
+    pub fn decode_known(
+        frame: Frame<'a>,
+        version: ProtocolVersion,
+        known: Option<TopicName<'a>>,
+    ) -> Result<Self, DecodeError> {
         frame.check_length(version)?;
         let qos = frame.qos()?;
         let mut dup = frame.flags() & DUP != 0;
@@ -74,17 +89,33 @@ impl<'a> Publish<'a> {
             dup = false;
         }
         let mut reader = frame.reader();
-        let topic = match reader.string_with_null()? {
-            "" if version.has_properties() => None,
-            text => Some(TopicName::new(text)?),
+        let topic = match reader.binary()? {
+            bytes if known.is_some_and(|known| known.as_str().as_bytes() == bytes) => known,
+            [] if version.has_properties() => None,
+            bytes => Some(TopicName::new(utf8(bytes)?)?),
         };
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
-        let properties = PublishProperties::decode(&mut reader, version)?;
-        if topic.is_none() && properties.topic_alias.is_none() {
-            return Err(DecodeError::protocol("neither a topic name nor a topic alias"));
-        }
         let retain = frame.flags() & RETAIN != 0;
+        if version.has_properties() && !reader.take_zero() {
+            let properties = PublishProperties::default();
+            return Self { dup, qos, retain, topic, packet_id, properties, payload: &[] }.decode_rest(reader);
+        }
+        if topic.is_none() {
+            return Err(NO_TOPIC);
+        }
+        let properties = PublishProperties::default();
         Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+    }
+
+    /// The properties and the payload of a 5.0 PUBLISH.
+    #[inline(never)]
+    fn decode_rest(mut self, mut reader: Reader<'a>) -> Result<Self, DecodeError> {
+        self.properties = PublishProperties::decode(&mut reader, ProtocolVersion::V5)?;
+        if self.topic.is_none() && self.properties.topic_alias.is_none() {
+            return Err(NO_TOPIC);
+        }
+        self.payload = reader.rest();
+        Ok(self)
     }
 
     /// Appends the packet.
@@ -96,14 +127,34 @@ impl<'a> Publish<'a> {
         if self.retain {
             flags |= RETAIN;
         }
-        writer::packet(out, PacketType::Publish, flags, self.remaining_length(version), |out| {
-            writer::field(out, self.topic.map_or(b"", |topic| topic.as_str().as_bytes()));
-            if let (Some(packet_id), true) = (self.packet_id, self.qos > QoS::AtMostOnce) {
-                writer::u16(out, packet_id.get());
+        let properties = self.properties.size(version)?;
+        let remaining = self.remaining_length_with(version, properties)?;
+        let total = writer::total_size(remaining)?;
+        out.reserve(total);
+        let start = out.len();
+        let first = writer::first_byte(PacketType::Publish, flags);
+        let topic = self.topic.map_or("", TopicName::as_str).as_bytes();
+        let [high, low] = (topic.len() as u16).to_be_bytes();
+        match u8::try_from(remaining) {
+            Ok(length @ 0..=127) => out.extend_from_slice(&[first, length, high, low]),
+            _ => {
+                out.push(first);
+                writer::variable(out, remaining as u32);
+                out.extend_from_slice(&[high, low]);
             }
-            self.properties.write(version, out);
-            out.extend_from_slice(self.payload);
-        })
+        }
+        out.extend_from_slice(topic);
+        if let (Some(packet_id), true) = (self.packet_id, self.qos > QoS::AtMostOnce) {
+            writer::u16(out, packet_id.get());
+        }
+        match properties {
+            0 => {}
+            1 => out.push(0),
+            _ => self.properties.write_some(out),
+        }
+        out.extend_from_slice(self.payload);
+        debug_assert_eq!(out.len() - start, total, "a PUBLISH is not as long as its size says");
+        Ok(())
     }
 
     /// How many bytes [`encode`](Self::encode) appends.
@@ -120,6 +171,16 @@ impl<'a> Publish<'a> {
     }
 
     pub(super) fn remaining_length(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
+        self.remaining_length_with(version, self.properties.size(version)?)
+    }
+
+    /// `properties`: the bytes that they take.
+    #[inline]
+    fn remaining_length_with(
+        &self,
+        version: ProtocolVersion,
+        properties: usize,
+    ) -> Result<usize, EncodeError> {
         if self.topic.is_none() && (self.properties.topic_alias.is_none() || !version.has_properties()) {
             return Err(EncodeError::NoTopic);
         }
@@ -128,6 +189,6 @@ impl<'a> Publish<'a> {
         }
         let topic = writer::field_size(self.topic.map_or(0, |topic| topic.as_str().len()))?;
         let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
-        Ok(topic + packet_id + self.properties.size(version)? + self.payload.len())
+        Ok(topic + packet_id + properties + self.payload.len())
     }
 }

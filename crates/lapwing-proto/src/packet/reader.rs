@@ -20,6 +20,17 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// Takes a single zero off the front, if there is one.
+    pub(super) fn take_zero(&mut self) -> bool {
+        match self.rest {
+            [0, rest @ ..] => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// All that is left.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
@@ -88,10 +99,15 @@ impl<'a> Reader<'a> {
 
     /// A string in which the caller looks for U+0000 together with what else it must not contain.
     pub(super) fn string_with_null(&mut self) -> Result<&'a str, DecodeError> {
-        std::str::from_utf8(self.binary()?).map_err(|_| DecodeError::malformed("a string is not UTF-8"))
+        utf8(self.binary()?)
     }
 
     pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16()?).ok_or(DecodeError::protocol("packet identifier 0"))
     }
+}
+
+/// Text, which on the wire is UTF-8.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::malformed("a string is not UTF-8"))
 }

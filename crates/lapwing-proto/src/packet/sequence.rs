@@ -54,8 +54,18 @@ impl<'a, T: Element<'a>> Sequence<'a, T> {
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
+        if let Source::Items(items) = self.source {
+            return items.is_empty();
+        }
         self.iter().next().is_none()
+    }
+
+    /// Whether there is none, as far as can be seen without looking for one.
+    #[inline]
+    pub(super) fn is_surely_empty(&self) -> bool {
+        matches!(self.source, Source::Items([]))
     }
 
     pub(super) fn size(&self) -> Result<usize, EncodeError> {

@@ -14,11 +14,16 @@ pub(super) fn packet(
     let total = total_size(remaining)?;
     out.reserve(total);
     let start = out.len();
-    out.push((packet_type as u8) << 4 | flags);
+    out.push(first_byte(packet_type, flags));
     variable(out, remaining as u32);
     body(out);
     debug_assert_eq!(out.len() - start, total, "{packet_type} is not as long as its size says");
     Ok(())
+}
+
+/// The first byte of the fixed header.
+pub(super) fn first_byte(packet_type: PacketType, flags: u8) -> u8 {
+    (packet_type as u8) << 4 | flags
 }
 
 /// Bytes in all of a packet with `remaining` bytes behind its fixed header.

@@ -10,13 +10,16 @@ use crate::topic::{TopicName, TopicNameBuf};
 #[derive(Debug, Clone, Default)]
 pub struct InboundAliases {
     maximum: u16,
-    names: HashMap<u16, TopicNameBuf>,
+    /// By alias, from 1 on. Boxed, since most connections have none.
+    names: Option<Box<Names>>,
 }
+
+type Names = Vec<Option<TopicNameBuf>>;
 
 impl InboundAliases {
     /// No aliases yet, and none above `maximum`.
     pub fn new(maximum: u16) -> Self {
-        Self { maximum, names: HashMap::new() }
+        Self { maximum, names: None }
     }
 
     /// Gives the topic name of a PUBLISH, and remembers it where the packet has both a name and an alias.
@@ -31,19 +34,23 @@ impl InboundAliases {
         if alias > self.maximum {
             return Err(SessionError::TopicAliasTooHigh { alias, maximum: self.maximum });
         }
+        let at = usize::from(alias) - 1; // a `TopicAlias` is not 0
         match topic {
             Some(name) => {
+                let names = self.names.get_or_insert_default();
+                if names.len() <= at {
+                    names.resize(at + 1, None);
+                }
                 // A peer that sends name and alias each time costs no allocation each time.
-                if self.names.get(&alias).is_none_or(|known| known.as_str() != name.as_str()) {
-                    self.names.insert(alias, name.to_buf());
+                if names[at].as_ref().is_none_or(|known| known.as_str() != name.as_str()) {
+                    names[at] = Some(name.to_buf());
                 }
                 Ok(name)
             }
-            None => self
-                .names
-                .get(&alias)
-                .map(TopicNameBuf::as_name)
-                .ok_or(SessionError::TopicAliasUnknown(alias)),
+            None => {
+                let known = self.names.as_ref().and_then(|names| names.get(at)?.as_ref());
+                known.map(TopicNameBuf::as_name).ok_or(SessionError::TopicAliasUnknown(alias))
+            }
         }
     }
 }
@@ -55,8 +62,11 @@ impl InboundAliases {
 #[derive(Debug, Clone, Default)]
 pub struct OutboundAliases {
     maximum: u16,
-    aliases: HashMap<Box<str>, TopicAlias>,
+    /// Boxed, since most connections have none.
+    aliases: Option<Box<Aliases>>,
 }
+
+type Aliases = HashMap<Box<str>, TopicAlias>;
 
 /// How a topic name is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +82,7 @@ pub enum AliasChoice {
 impl OutboundAliases {
     /// No aliases yet, and none above `maximum`.
     pub fn new(maximum: u16) -> Self {
-        Self { maximum, aliases: HashMap::new() }
+        Self { maximum, aliases: None }
     }
 
     /// Whether the peer takes any alias at all.
@@ -82,20 +92,26 @@ impl OutboundAliases {
 
     /// The packet that was to introduce the alias of `topic`, the last one chosen, is not sent.
     pub fn forget(&mut self, topic: TopicName<'_>) {
-        self.aliases.remove(topic.as_str());
+        if let Some(aliases) = &mut self.aliases {
+            aliases.remove(topic.as_str());
+        }
     }
 
     /// How the next message to `topic` is to be sent. The caller then does send it so.
     pub fn choose(&mut self, topic: TopicName<'_>) -> AliasChoice {
-        if let Some(&alias) = self.aliases.get(topic.as_str()) {
-            return AliasChoice::Alias(alias);
-        }
-        if self.aliases.len() >= usize::from(self.maximum) {
+        if self.maximum == 0 {
             return AliasChoice::Name;
         }
-        match TopicAlias::new((self.aliases.len() + 1) as u16) {
+        let aliases = self.aliases.get_or_insert_default();
+        if let Some(&alias) = aliases.get(topic.as_str()) {
+            return AliasChoice::Alias(alias);
+        }
+        if aliases.len() >= usize::from(self.maximum) {
+            return AliasChoice::Name;
+        }
+        match TopicAlias::new((aliases.len() + 1) as u16) {
             Some(alias) => {
-                self.aliases.insert(topic.as_str().into(), alias);
+                aliases.insert(topic.as_str().into(), alias);
                 AliasChoice::NameAndAlias(alias)
             }
             None => AliasChoice::Name,

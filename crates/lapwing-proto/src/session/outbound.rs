@@ -17,8 +17,8 @@ pub struct Outbound<M> {
     /// The identifier of the first slot; the others follow.
     first: PacketId,
     slots: VecDeque<Slot<M>>,
-    /// What remains to be sent again on this connection, before anything new.
-    resending: VecDeque<PacketId>,
+    /// What remains to be sent again on this connection, before anything new. Boxed, as it is rarely there.
+    resending: Option<Box<Resending>>,
     /// Messages in flight, sent on this connection or not.
     in_flight: u16,
     /// Those of them that have been sent on this connection.
@@ -42,6 +42,18 @@ enum Slot<M> {
     AwaitPubComp(u32),
 }
 
+/// What was in flight when a connection began and has not been sent on it.
+#[derive(Debug, Clone)]
+struct Resending {
+    /// The order in which they are sent; some may have been acknowledged meanwhile.
+    order: VecDeque<PacketId>,
+    /// A bit for each identifier that still waits, from that of the first slot on.
+    waiting: Box<[u64]>,
+    first: PacketId,
+    /// How many wait.
+    count: u16,
+}
+
 /// What is to be sent again upon resuming a session, with the same packet identifier `[MQTT-4.4.0-1]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resend<'a, M> {
@@ -53,15 +65,16 @@ pub enum Resend<'a, M> {
 
 const IDS: usize = 65_535;
 
-/// A window that a burst has made longer than this gives its memory back once it is empty.
-const KEPT_CAPACITY: usize = 1024;
+/// A window that has become longer than this gives its memory back once it is empty: there may be many
+/// sessions, most of them at rest.
+const KEPT_CAPACITY: usize = 32;
 
 impl<M> Default for Outbound<M> {
     fn default() -> Self {
         Self {
             first: PacketId::FIRST,
             slots: VecDeque::new(),
-            resending: VecDeque::new(),
+            resending: None,
             in_flight: 0,
             open: 0,
             receive_maximum: u16::MAX,
@@ -77,49 +90,45 @@ impl<M> Outbound<M> {
     pub fn begin(&mut self, receive_maximum: u16) {
         self.open = 0;
         self.receive_maximum = receive_maximum;
-        self.resending.clear();
+        let mut publishes = VecDeque::new();
         let mut releases = Vec::new();
         let mut id = self.first;
         for slot in &mut self.slots {
             match slot {
                 Slot::Free => {}
                 Slot::Reserved => *slot = Slot::Free,
-                Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_) => self.resending.push_back(id),
+                Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_) => publishes.push_back(id),
                 Slot::AwaitPubComp(order) => releases.push((*order, id)),
             }
             id = id.next();
         }
+        self.drop_free();
         // PUBRELs go out in the order of the PUBRECs [MQTT-4.6.0-4], PUBLISHes in their own [MQTT-4.6.0-1].
         releases.sort_unstable_by_key(|&(order, _)| std::cmp::Reverse(self.received.wrapping_sub(order)));
-        for (_, id) in releases.into_iter().rev() {
-            self.resending.push_front(id);
-        }
-        self.drop_free();
+        let mut order: VecDeque<_> = releases.into_iter().map(|(_, id)| id).collect();
+        order.append(&mut publishes);
+        self.resending = Resending::new(order, self.first, self.slots.len());
     }
 
     /// The next packet to send again, if the receive maximum allows one.
     pub fn resend(&mut self) -> Option<Resend<'_, M>> {
-        while self.open < self.receive_maximum {
-            let id = self.resending.pop_front()?;
-            let index = self.index(id).unwrap_or(usize::MAX);
-            match self.slots.get(index) {
-                Some(Slot::AwaitPubAck(_) | Slot::AwaitPubRec(_) | Slot::AwaitPubComp(_)) => {}
-                _ => continue, // acknowledged meanwhile, without having been sent on this connection
-            }
-            self.open += 1;
-            return match &self.slots[index] {
-                Slot::AwaitPubAck(message) => Some(Resend::Publish(id, QoS::AtLeastOnce, message)),
-                Slot::AwaitPubRec(message) => Some(Resend::Publish(id, QoS::ExactlyOnce, message)),
-                _ => Some(Resend::PubRel(id)),
-            };
+        if self.open >= self.receive_maximum {
+            return None;
         }
-        None
+        let id = self.resending.as_mut()?.next()?;
+        self.settle(id);
+        self.open += 1;
+        match self.slot(id)? {
+            Slot::AwaitPubAck(message) => Some(Resend::Publish(id, QoS::AtLeastOnce, message)),
+            Slot::AwaitPubRec(message) => Some(Resend::Publish(id, QoS::ExactlyOnce, message)),
+            _ => Some(Resend::PubRel(id)),
+        }
     }
 
     /// Whether a new message may be sent now: the receive maximum is not reached `[MQTT-3.3.4-7]`, an
     /// identifier is free, and nothing remains to be sent again before it.
     pub fn is_open(&self) -> bool {
-        self.open < self.receive_maximum && self.slots.len() < IDS && self.resending.is_empty()
+        self.open < self.receive_maximum && self.slots.len() < IDS && self.resending.is_none()
     }
 
     /// Takes up a message that is about to be sent, at QoS 1 or 2, and gives its packet identifier; gives
@@ -184,8 +193,7 @@ impl<M> Outbound<M> {
                 self.received = self.received.wrapping_add(1);
                 // The peer may know the message without its having been sent again on this connection; the
                 // PUBREL that answers is then the one that would have been sent later.
-                if let Some(at) = self.resending.iter().position(|&id| id == packet_id) {
-                    self.resending.remove(at);
+                if self.settle(packet_id) {
                     self.open = self.open.saturating_add(1);
                 }
                 match std::mem::replace(&mut self.slots[index], released) {
@@ -236,7 +244,7 @@ impl<M> Outbound<M> {
     /// identifiers of [`reserve`](Self::reserve): the session has ended.
     pub fn take(&mut self) -> impl Iterator<Item = (QoS, M)> + use<M> {
         self.first = self.next_id();
-        self.resending = VecDeque::new();
+        self.resending = None;
         self.in_flight = 0;
         self.open = 0;
         std::mem::take(&mut self.slots).into_iter().filter_map(|slot| match slot {
@@ -252,8 +260,7 @@ impl<M> Outbound<M> {
     }
 
     fn index(&self, id: PacketId) -> Option<usize> {
-        let (id, first) = (usize::from(id.get()), usize::from(self.first.get()));
-        let index = if id >= first { id - first } else { id + IDS - first };
+        let index = distance(self.first, id);
         (index < self.slots.len()).then_some(index)
     }
 
@@ -264,11 +271,20 @@ impl<M> Outbound<M> {
     /// Ends a message's flow and counts it off.
     fn close(&mut self, id: PacketId) -> Option<M> {
         // One that the peer acknowledges before it was sent again on this connection was not counted.
-        let counted = !self.resending.contains(&id);
-        if counted {
+        if !self.settle(id) {
             self.open = self.open.saturating_sub(1);
         }
         self.free(id)
+    }
+
+    /// The message does not wait any more to be sent again; whether it did.
+    fn settle(&mut self, id: PacketId) -> bool {
+        let Some(resending) = &mut self.resending else { return false };
+        let waited = resending.settle(id);
+        if resending.count == 0 {
+            self.resending = None;
+        }
+        waited
     }
 
     fn free(&mut self, id: PacketId) -> Option<M> {
@@ -295,4 +311,52 @@ impl<M> Outbound<M> {
             self.slots = VecDeque::new();
         }
     }
+}
+
+impl Resending {
+    /// `None` if there is nothing to send again. All identifiers are among the `span` from `first` on.
+    fn new(order: VecDeque<PacketId>, first: PacketId, span: usize) -> Option<Box<Self>> {
+        if order.is_empty() {
+            return None;
+        }
+        let mut waiting = vec![0; span.div_ceil(64)].into_boxed_slice();
+        for &id in &order {
+            let at = distance(first, id);
+            waiting[at / 64] |= 1 << (at % 64);
+        }
+        // The identifiers are different ones, so that there are no more of them than fit.
+        let count = u16::try_from(order.len()).unwrap_or(u16::MAX);
+        Some(Box::new(Self { order, waiting, first, count }))
+    }
+
+    /// The next one that still waits.
+    fn next(&mut self) -> Option<PacketId> {
+        loop {
+            let id = self.order.pop_front()?;
+            if self.waits(id) {
+                return Some(id);
+            }
+        }
+    }
+
+    fn waits(&self, id: PacketId) -> bool {
+        let at = distance(self.first, id);
+        self.waiting.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    fn settle(&mut self, id: PacketId) -> bool {
+        let waited = self.waits(id);
+        if waited {
+            let at = distance(self.first, id);
+            self.waiting[at / 64] &= !(1 << (at % 64));
+            self.count -= 1;
+        }
+        waited
+    }
+}
+
+/// How many identifiers `id` comes after `first`.
+fn distance(first: PacketId, id: PacketId) -> usize {
+    let (id, first) = (usize::from(id.get()), usize::from(first.get()));
+    if id >= first { id - first } else { id + IDS - first }
 }

@@ -21,6 +21,9 @@ impl<'a> TopicName<'a> {
         if text.len() > usize::from(u16::MAX) {
             return Err(TopicError::TooLong);
         }
+        if !may_have_special(text.as_bytes()) {
+            return Ok(Self(text));
+        }
         match memchr::memchr3(0, b'+', b'#', text.as_bytes()) {
             None => Ok(Self(text)),
             Some(at) if text.as_bytes()[at] == 0 => Err(TopicError::Null),
@@ -53,6 +56,28 @@ impl<'a> TopicName<'a> {
     pub fn to_buf(self) -> TopicNameBuf {
         TopicNameBuf(self.0.into())
     }
+}
+
+/// Whether there may be a character that no name has: `true` wherever there is one, and for text of less than eight
+/// or more than 128 bytes. Most names are of a length for which this costs less than the way into a search.
+#[inline]
+fn may_have_special(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks();
+    let Some(last) = bytes.last_chunk().filter(|_| chunks.len() <= 16) else { return true };
+    if !rest.is_empty() && has_special(last) {
+        return true;
+    }
+    chunks.iter().any(has_special)
+}
+
+fn has_special(chunk: &[u8; 8]) -> bool {
+    const EACH: u64 = u64::MAX / 0xff;
+    let word = u64::from_ne_bytes(*chunk);
+    // '+' is 0x2b, and '#' differs in one bit alone.
+    let sign = (word | (EACH * 0b1000)) ^ (EACH * 0x2b);
+    // A byte's highest bit tells whether it or one before it was zero.
+    let zeros = (word.wrapping_sub(EACH) & !word) | (sign.wrapping_sub(EACH) & !sign);
+    zeros & (EACH << 7) != 0
 }
 
 impl fmt::Display for TopicName<'_> {
@@ -93,6 +118,29 @@ impl fmt::Display for TopicNameBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_special_character_is_found_anywhere() {
+        for len in (1..40).chain(120..140) {
+            for filler in ["x", "*", ",", "\"", "$", "\u{1}", "\u{3}", "\u{b}", "\u{7f}"] {
+                let text = filler.repeat(len);
+                assert_eq!(TopicName::new(&text), Ok(TopicName(&text)));
+                for at in 0..len {
+                    for (special, error) in [
+                        ("\0", TopicError::Null),
+                        ("+", TopicError::WildcardInName),
+                        ("#", TopicError::WildcardInName),
+                    ] {
+                        let mut text = text.clone();
+                        text.replace_range(at..=at, special);
+                        assert_eq!(TopicName::new(&text), Err(error), "{text:?}");
+                    }
+                }
+            }
+            let text = "é\u{ff}\u{a3}\u{ab}€𐀀".repeat(len);
+            assert_eq!(TopicName::new(&text), Ok(TopicName(&text)));
+        }
+    }
 
     // [MQTT-3.3.2-2], [MQTT-4.7.0-1], [MQTT-4.7.3-2]
     // 3.1.1 [MQTT-3.3.2-2], [MQTT-4.7.1-1], [MQTT-4.7.3-2]
