@@ -141,8 +141,9 @@ impl Shard {
             self.routes.unsubscribe(id, filter.as_filter());
         }
         self.publish_will(id);
-        if self.session_mut(id).is_some() {
-            let mut session = self.sessions.remove(id.index as usize);
+        if self.session_mut(id).is_some()
+            && let Some(mut session) = self.sessions.remove(id.index as usize)
+        {
             self.session_by_key.remove(&session.key);
             self.stat.sessions_ended += 1;
             // A QoS 2 delivery that has begun goes to no other client [MQTT-4.8.2-5].

@@ -17,6 +17,7 @@ mod publish;
 mod retained;
 mod route;
 mod session;
+mod slab;
 mod stat;
 mod subscribe;
 mod sys;
@@ -34,7 +35,6 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
 use lapwing_proto::session::Instant;
-use slab::Slab;
 
 pub(crate) use self::outbox::Outbox;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
@@ -47,6 +47,7 @@ use self::retained::Retained;
 use self::route::Routes;
 use self::session::Session;
 pub(crate) use self::session::SessionKey;
+use self::slab::Slab;
 use self::sys::Sys;
 use self::timer::{Timer, Timers};
 use crate::hook::{Client, Event, Hooks};
@@ -433,10 +434,10 @@ impl Shard {
             return;
         }
         self.timers.clear();
-        for (_, connection) in &self.connections {
+        for (_, connection) in self.connections.iter() {
             self.timers.set(connection.timer, Timer::Connection(connection.id));
         }
-        for (_, session) in &self.sessions {
+        for (_, session) in self.sessions.iter() {
             if let Some(expires) = session.expires {
                 self.timers.set(expires, Timer::Session(session.id));
             }

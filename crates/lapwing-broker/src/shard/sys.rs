@@ -101,7 +101,7 @@ impl Shard {
     fn store(&self) -> Store {
         let (subscriptions, shared_subscriptions) = self.routes.count();
         let mut store = Store { queued_messages: 0, queued_bytes: 0, subscriptions, shared_subscriptions };
-        for (_, session) in &self.sessions {
+        for (_, session) in self.sessions.iter() {
             store.queued_messages += session.queue.len() + session.flows.outbound.len();
             store.queued_bytes += session.queue_bytes + session.in_flight_bytes;
         }
