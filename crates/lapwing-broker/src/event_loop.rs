@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -206,7 +207,7 @@ impl EventLoop {
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS {
             match self.listeners[index].accept() {
-                Accepted::Stream(stream) => self.add(stream, now),
+                Accepted::Stream(stream, peer) => self.add(stream, peer, now),
                 Accepted::None => return false,
                 Accepted::Shed => self.report_shortage(now),
                 Accepted::Exhausted => {
@@ -230,8 +231,8 @@ impl EventLoop {
         }
     }
 
-    fn add(&mut self, mut stream: Stream, now: Instant) {
-        let id = self.shard.accept(stream.peer(), stream.is_local(), now);
+    fn add(&mut self, mut stream: Stream, peer: SocketAddr, now: Instant) {
+        let id = self.shard.accept(peer, stream.is_local(peer), now);
         let token = Token(FIRST_LISTENER + self.listeners.len() + id.index());
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interests) {

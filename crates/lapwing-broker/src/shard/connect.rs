@@ -169,7 +169,7 @@ impl Shard {
             }
         };
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
-        let client = Client { client_id: client_id.into(), identity, peer };
+        let client = Client { client_id: client_id.into(), identity: identity.into_shared(), peer };
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
         connack.properties.authentication_data = authentication_data;
@@ -195,7 +195,7 @@ impl Shard {
         session.expires = None;
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
-        session.flows.begin(&link);
+        session.begin(&link);
         self.stat.clients_connected += 1;
         self.stat.clients += 1;
         self.stat.sessions_resumed += u64::from(session_present);
@@ -210,9 +210,9 @@ impl Shard {
         let timer = connection.timer;
         let method = connect.properties.authentication_method;
         let reauthentication =
-            method.map(|method| Reauthentication { method: method.into(), exchange: None });
+            method.map(|method| Box::new(Reauthentication { method: method.into(), exchange: None }));
         connection.phase =
-            Phase::Open(Box::new(Open { session: session_id, link, client, reauthentication }));
+            Phase::Open(Open { session: session_id, link: link.into(), client, reauthentication });
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }
@@ -230,9 +230,9 @@ impl Shard {
         client: &Client,
         connect: &Connect<'_>,
     ) -> Result<(SessionId, bool), &'static str> {
-        let Identity { session_key, .. } = &client.identity;
+        let Identity { session_key, .. } = &*client.identity;
         let key = match session_key {
-            Some(key) => SessionKey::Identity(key.as_str().into()),
+            Some(key) => SessionKey::Identity(Arc::clone(key)),
             None => SessionKey::ClientId(Arc::clone(&client.client_id)),
         };
         if let Some(&existing) = self.session_by_key.get(&key) {

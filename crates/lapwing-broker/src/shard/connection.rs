@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
-use lapwing_proto::session::{Instant, Link};
+use lapwing_proto::session::{InboundAliases, Instant, KeepAlive, Link, LinkLimits, OutboundAliases};
 
 use super::outbox::Outbox;
 use super::{ConnectionId, SessionId};
@@ -41,7 +41,7 @@ pub(super) enum Phase {
     /// An extended authentication is under way.
     Exchanging(Box<Exchanging>),
     /// The client is connected.
-    Open(Box<Open>),
+    Open(Open),
     /// What is in the outbox is the last.
     Closing,
 }
@@ -103,10 +103,73 @@ impl fmt::Debug for Reauthentication {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) session: SessionId,
-    pub(super) link: Link,
+    pub(super) link: Agreement,
     pub(super) client: Client,
     /// Present where the client authenticated with a method.
-    pub(super) reauthentication: Option<Reauthentication>,
+    pub(super) reauthentication: Option<Box<Reauthentication>>,
+}
+
+/// What holds for a connection: what of a [`Link`] is needed after CONNACK, without room for aliases that most
+/// clients never use.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    pub(super) version: ProtocolVersion,
+    pub(super) problem_information: bool,
+    pub(super) keep_alive: KeepAlive,
+    /// The highest alias that the client may give.
+    own_topic_alias_maximum: u16,
+    /// What the client takes.
+    pub(super) peer: LinkLimits,
+    /// Made when the first one is needed.
+    aliases: Option<Box<Aliases>>,
+}
+
+#[derive(Debug)]
+struct Aliases {
+    inbound: InboundAliases,
+    outbound: OutboundAliases,
+}
+
+impl Agreement {
+    /// Whether the client takes any alias at all.
+    pub(super) fn takes_aliases(&self) -> bool {
+        self.peer.topic_alias_maximum > 0
+    }
+
+    /// Aliases that the client has given.
+    pub(super) fn inbound_aliases(&mut self) -> &mut InboundAliases {
+        &mut self.aliases().inbound
+    }
+
+    /// Aliases that the client was given.
+    pub(super) fn outbound_aliases(&mut self) -> &mut OutboundAliases {
+        &mut self.aliases().outbound
+    }
+
+    fn aliases(&mut self) -> &mut Aliases {
+        self.aliases.get_or_insert_with(|| {
+            Box::new(Aliases {
+                inbound: InboundAliases::new(self.own_topic_alias_maximum),
+                outbound: OutboundAliases::new(self.peer.topic_alias_maximum),
+            })
+        })
+    }
+}
+
+impl From<Link> for Agreement {
+    fn from(link: Link) -> Self {
+        // Before 5.0 there are no aliases.
+        let has_aliases = link.version == ProtocolVersion::V5;
+        let aliases = |limits: LinkLimits| if has_aliases { limits.topic_alias_maximum } else { 0 };
+        Self {
+            version: link.version,
+            problem_information: link.problem_information,
+            keep_alive: link.keep_alive,
+            own_topic_alias_maximum: aliases(link.own),
+            peer: LinkLimits { topic_alias_maximum: aliases(link.peer), ..link.peer },
+            aliases: None,
+        }
+    }
 }
 
 impl Connection {

@@ -142,15 +142,11 @@ impl Shard {
         }
         self.publish_will(id);
         if self.session_mut(id).is_some()
-            && let Some(mut session) = self.sessions.remove(id.index as usize)
+            && let Some(session) = self.sessions.remove(id.index as usize)
         {
             self.session_by_key.remove(&session.key);
             self.stat.sessions_ended += 1;
-            // A QoS 2 delivery that has begun goes to no other client [MQTT-4.8.2-5].
-            let begun =
-                session.flows.outbound.take().map(|(qos, delivery)| (delivery, qos < QoS::ExactlyOnce));
-            let queued = session.queue.drain(..).map(|delivery| (delivery, true));
-            for (delivery, may_go_elsewhere) in begun.chain(queued) {
+            for (delivery, may_go_elsewhere) in session.into_undelivered() {
                 if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
                     self.stat.messages_dropped.session_ended += 1;
                 }

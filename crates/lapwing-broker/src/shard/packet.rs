@@ -61,7 +61,7 @@ impl Shard {
     fn handle_puback(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_puback(ack.packet_id) {
+        match session.flows().receive_puback(ack.packet_id) {
             Ok(delivery) => {
                 session.settle(delivery);
                 self.pump(session_id);
@@ -73,7 +73,7 @@ impl Shard {
     fn handle_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_pubcomp(ack.packet_id) {
+        match session.flows().receive_pubcomp(ack.packet_id) {
             Ok(_) => self.pump(session_id),
             Err(error) => self.fault(id, error.reason_code(), &error),
         }
@@ -82,7 +82,7 @@ impl Shard {
     fn handle_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_pubrec(ack) {
+        match session.flows().receive_pubrec(ack) {
             Ok((delivery, answer)) => {
                 session.settle(delivery);
                 if let Some(pubrel) = answer {
@@ -97,7 +97,7 @@ impl Shard {
     fn handle_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        let pubcomp = session.flows.receive_pubrel(ack.packet_id);
+        let pubcomp = session.flows().receive_pubrel(ack.packet_id);
         self.send(id, &Packet::PubComp(pubcomp));
     }
 

@@ -102,8 +102,8 @@ impl Shard {
         let (subscriptions, shared_subscriptions) = self.routes.count();
         let mut store = Store { queued_messages: 0, queued_bytes: 0, subscriptions, shared_subscriptions };
         for (_, session) in self.sessions.iter() {
-            store.queued_messages += session.queue.len() + session.flows.outbound.len();
-            store.queued_bytes += session.queue_bytes + session.in_flight_bytes;
+            store.queued_messages += session.queue_len() + session.in_flight_len();
+            store.queued_bytes += session.queue_bytes() + session.in_flight_bytes();
         }
         store
     }
