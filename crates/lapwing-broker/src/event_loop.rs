@@ -330,7 +330,7 @@ impl EventLoop {
             }
         }
         let is_empty = outbox.is_empty();
-        self.shard.written(written);
+        self.shard.written(id, written);
         is_empty
     }
 

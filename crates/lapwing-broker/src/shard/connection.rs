@@ -8,6 +8,9 @@ use super::outbox::Outbox;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Exchange};
 
+/// A packet's type and its remaining length.
+const FIXED_HEADER_MAXIMUM: usize = 5;
+
 /// A network connection, from its acceptance to the last byte written to it.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -187,6 +190,23 @@ impl Connection {
             is_unfinished: false,
             is_replaying: false,
         }
+    }
+
+    /// Moves bytes from the front of `input` to the tail until the packet there is whole: no more, since what is
+    /// behind it need not be copied.
+    pub(super) fn complete_tail(&mut self, input: &mut &[u8]) {
+        let is_header =
+            |tail: &[u8]| tail.len() < FIXED_HEADER_MAXIMUM && Frame::declared_size(tail).is_none();
+        while is_header(&self.tail)
+            && let Some((&byte, rest)) = input.split_first()
+        {
+            self.tail.push(byte);
+            *input = rest;
+        }
+        let size = Frame::declared_size(&self.tail).unwrap_or(0);
+        let (missing, rest) = input.split_at(size.saturating_sub(self.tail.len()).min(input.len()));
+        self.tail.extend_from_slice(missing);
+        *input = rest;
     }
 
     pub(super) fn open(&self) -> Option<&Open> {

@@ -137,6 +137,7 @@ impl Shard {
             }
             let retain = distribution.publish.retain && target.retain_as_published;
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
+            connection.outbox.prepare(&mut self.pool);
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
                 self.spent += connection.outbox.len() - before;
@@ -154,6 +155,7 @@ impl Shard {
         match session.send(delivery, limits) {
             Ok(packet_id) => {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
+                connection.outbox.prepare(&mut self.pool);
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
                     self.spent += connection.outbox.len() - before;
@@ -204,6 +206,7 @@ impl Shard {
         let Some(connection) = session.connection.and_then(|id| self.connections.get_mut(id.index())) else {
             return;
         };
+        connection.outbox.prepare(&mut self.pool);
         let before = connection.outbox.len();
         let maximum = self.shared.limits.outbox_bytes_maximum;
         let stat = &mut self.stat;
@@ -238,6 +241,8 @@ impl Shard {
         }
         if connection.outbox.len() > before {
             mark_dirty(&mut self.dirty, connection);
+        } else {
+            connection.outbox.settle(&mut self.pool);
         }
         if session.queue_len() == 0 && !session.replays.is_empty() {
             let id = connection.id;
@@ -283,6 +288,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
+            connection.outbox.prepare(&mut self.pool);
             if append(connection, &publish, target, None) {
                 self.stat.messages_sent.count(qos);
             } else {

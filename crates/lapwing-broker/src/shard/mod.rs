@@ -38,6 +38,7 @@ use hashbrown::HashMap;
 use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
 use lapwing_proto::session::Instant;
 
+use self::outbox::BufferPool;
 pub(crate) use self::outbox::Outbox;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
@@ -108,6 +109,7 @@ pub(crate) struct Shard {
     /// Connections with retained messages to send that are waiting for a turn.
     replaying: Vec<ConnectionId>,
     variants: Variants,
+    pool: BufferPool,
     serial: u32,
     /// The time of the current call.
     now: Instant,
@@ -148,6 +150,7 @@ impl Shard {
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
+            pool: BufferPool::default(),
             serial: 0,
             now: Instant::default(),
             is_shutting_down: false,
@@ -176,15 +179,16 @@ impl Shard {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
         let Some(connection) = self.connection_mut(id) else { return };
-        if connection.tail.is_empty() {
-            let mut input = bytes;
-            self.handle_packets(id, &mut input);
-            if let Some(connection) = self.connection_mut(id) {
-                connection.tail.extend_from_slice(input);
-            }
-        } else {
-            connection.tail.extend_from_slice(bytes);
+        let mut input = bytes;
+        if !connection.tail.is_empty() {
+            connection.complete_tail(&mut input);
             self.handle_tail(id);
+        }
+        if self.connection(id).is_some_and(|connection| connection.tail.is_empty()) {
+            self.handle_packets(id, &mut input);
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.tail.extend_from_slice(input);
         }
     }
 
@@ -362,9 +366,12 @@ impl Shard {
         self.pump(session_id);
     }
 
-    /// Bytes from outboxes have been written.
-    pub(crate) fn written(&mut self, count: usize) {
+    /// Of a connection's outbox so many bytes have been written, which is all that this turn could.
+    pub(crate) fn written(&mut self, id: ConnectionId, count: usize) {
         self.stat.bytes_sent += count as u64;
+        if let Some(connection) = self.connections.get_mut(id.index()) {
+            connection.outbox.settle(&mut self.pool);
+        }
     }
 
     /// What has happened so far, and how much there is.

@@ -104,9 +104,13 @@ impl Shard {
     /// Puts a packet into a connection's outbox. One that is larger than the client takes is left out
     /// `[MQTT-3.1.2-24]`.
     pub(super) fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
+        else {
+            return;
+        };
         let Some(open) = connection.open() else { return };
         let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
+        connection.outbox.prepare(&mut self.pool);
         let start = connection.outbox.bytes().len();
         let encoded = packet.encode(version, connection.outbox.bytes());
         let size = connection.outbox.bytes().len() - start;

@@ -255,7 +255,7 @@ impl World {
         wire.take(&outbox.pending()[..count]);
         outbox.advance(count);
         let is_empty = outbox.is_empty();
-        self.shard.written(count);
+        self.shard.written(id, count);
         if is_empty {
             self.shard.drained(id, self.now);
             self.read(id);
