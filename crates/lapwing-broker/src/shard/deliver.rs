@@ -206,13 +206,13 @@ impl Shard {
         let Some(connection) = session.connection.and_then(|id| self.connections.get_mut(id.index())) else {
             return;
         };
-        connection.outbox.prepare(&mut self.pool);
         let before = connection.outbox.len();
         let maximum = self.shared.limits.outbox_bytes_maximum;
         let stat = &mut self.stat;
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.resend() else { break };
             let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
+            connection.outbox.prepare(&mut self.pool);
             if append_again(connection, resend, self.now) {
                 stat.messages_resent += 1;
             } else {
@@ -232,6 +232,7 @@ impl Shard {
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
+            connection.outbox.prepare(&mut self.pool);
             if append_own(connection, &publish) {
                 stat.messages_sent.count(qos);
             } else {
@@ -241,8 +242,6 @@ impl Shard {
         }
         if connection.outbox.len() > before {
             mark_dirty(&mut self.dirty, connection);
-        } else {
-            connection.outbox.settle(&mut self.pool);
         }
         if session.queue_len() == 0 && !session.replays.is_empty() {
             let id = connection.id;
