@@ -19,9 +19,7 @@ struct Doors;
 impl Authenticator for Doors {
     fn authenticate(&self, credentials: &Credentials<'_>, _: &Later<'_>) -> Option<Verdict> {
         Some(match credentials.user_name {
-            Some(name) => {
-                Verdict::Accept(Identity { user_name: Some(name.to_owned()), ..Identity::default() })
-            }
+            Some(name) => Verdict::Accept(Identity { user_name: Some(name.into()), ..Identity::default() }),
             None => Verdict::Refuse(ReasonCode::BadUserNameOrPassword, "a door says its name".to_owned()),
         })
     }

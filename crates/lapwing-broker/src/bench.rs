@@ -246,7 +246,7 @@ impl Bench {
                     let Some(outbox) = shard.outbox(id) else { continue };
                     let count = outbox.len();
                     outbox.advance(count);
-                    shard.written(count);
+                    shard.written(id, count);
                     self.sent += count;
                 }
             }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lapwing_net::{Accepted, Listener, Stream};
@@ -211,7 +212,7 @@ impl EventLoop {
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS {
             match self.listeners[index].accept() {
-                Accepted::Stream(stream) => self.add(stream, now),
+                Accepted::Stream(stream, peer) => self.add(stream, peer, now),
                 Accepted::None => return false,
                 Accepted::Shed => self.report_shortage(now),
                 Accepted::Exhausted => {
@@ -235,8 +236,8 @@ impl EventLoop {
         }
     }
 
-    fn add(&mut self, stream: Stream, now: Instant) {
-        let id = self.shard.accept(stream.peer(), stream.is_local(), now);
+    fn add(&mut self, stream: Stream, peer: SocketAddr, now: Instant) {
+        let id = self.shard.accept(peer, stream.is_local(peer), now);
         self.watch(id, stream, now);
     }
 
@@ -347,7 +348,7 @@ impl EventLoop {
             }
         }
         let is_empty = outbox.is_empty();
-        self.shard.written(written);
+        self.shard.written(id, written);
         is_empty
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use lapwing_proto::packet::{ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions};
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName};
@@ -86,15 +86,23 @@ pub enum Verdict {
 }
 
 /// Who a client is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
     /// The user name, as far as it means anything.
-    pub user_name: Option<String>,
+    pub user_name: Option<Arc<str>>,
     /// Under which the session is kept; the client identifier where it is `None`. Clients that take another
     /// client identifier at each connection keep their session by it.
-    pub session_key: Option<String>,
+    pub session_key: Option<Arc<str>>,
     /// Subscriptions that the client has without asking for them, from each connection on.
     pub subscriptions: Vec<(TopicFilterBuf, SubscriptionOptions)>,
+}
+
+impl Identity {
+    /// All clients of whom nothing is known share one: they may be many.
+    pub(crate) fn into_shared(self) -> Arc<Self> {
+        static NOBODY: LazyLock<Arc<Identity>> = LazyLock::new(Arc::default);
+        if self == **NOBODY { Arc::clone(&NOBODY) } else { Arc::new(self) }
+    }
 }
 
 /// From which an authenticator that needs time takes its [`Reply`].
@@ -224,7 +232,7 @@ pub struct Client {
     /// The client identifier.
     pub client_id: Arc<str>,
     /// Who it is.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// The other end of the connection.
     pub peer: SocketAddr,
 }
@@ -275,7 +283,7 @@ impl Authenticator for Anonymous {
             Self::Loopback => credentials.is_local,
             Self::All => true,
         };
-        let user_name = credentials.user_name.map(str::to_owned);
+        let user_name = credentials.user_name.map(Arc::from);
         Some(if accepted {
             Verdict::Accept(Identity { user_name, ..Identity::default() })
         } else {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sharding {
     /// Shards: threads, each with its share of the clients. 0 for as many as the system lets the program use
-    /// processors; at most 1,024.
+    /// processors; at most 256.
     pub count: usize,
     /// Sessions that a shard gets before the next one gets its first. Clients of one shard reach one another faster
     /// than those of two, and so few keep no thread busy; a thread that is busy all the same gets no new ones.
@@ -20,7 +20,7 @@ impl Default for Sharding {
     }
 }
 
-const MAXIMUM: usize = 1024;
+const MAXIMUM: usize = 256;
 
 impl Sharding {
     /// Whether each value can be.

@@ -50,8 +50,8 @@ pub enum ListenError {
 /// What became of an attempt to accept a connection.
 #[derive(Debug)]
 pub enum Accepted {
-    /// A connection.
-    Stream(Stream),
+    /// A connection, and its other end. An IPv4 peer is IPv4 also where the listener has an IPv6 address.
+    Stream(Stream, SocketAddr),
     /// None waits.
     None,
     /// There are too few descriptors: one connection was closed at once.
@@ -104,7 +104,10 @@ impl Listener {
     pub fn accept(&mut self) -> Accepted {
         loop {
             match self.listener.accept() {
-                Ok((stream, peer)) => return Accepted::Stream(Stream::accepted(stream, peer)),
+                Ok((stream, peer)) => {
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    return Accepted::Stream(Stream::accepted(stream), peer);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::None,
                 Err(error) if lacks_descriptors(&error) => return self.shed(),
                 Err(error) if was_lost(&error) => {}

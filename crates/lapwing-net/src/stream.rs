@@ -8,7 +8,6 @@ use mio::{Interest, Registry, Token};
 #[derive(Debug)]
 pub struct Stream {
     kind: Kind,
-    peer: SocketAddr,
 }
 
 #[derive(Debug)]
@@ -17,24 +16,18 @@ enum Kind {
 }
 
 impl Stream {
-    pub(crate) fn accepted(stream: mio::net::TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn accepted(stream: mio::net::TcpStream) -> Self {
         // Answers leave at once; what belongs together is written together anyway.
         let _ = stream.set_nodelay(true);
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        Self { kind: Kind::Tcp(stream), peer }
+        Self { kind: Kind::Tcp(stream) }
     }
 
-    /// The other end. An IPv4 peer is IPv4 also where the listener has an IPv6 address.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Whether the other end is on this machine: it has a loopback address, or the same address as this
-    /// end.
-    pub fn is_local(&self) -> bool {
+    /// Whether the other end, `peer`, is on this machine: it has a loopback address, or the same address as
+    /// this end.
+    pub fn is_local(&self, peer: SocketAddr) -> bool {
         let Kind::Tcp(stream) = &self.kind;
-        let own = stream.local_addr().map(|own| own.ip().to_canonical());
-        self.peer.ip().is_loopback() || own.is_ok_and(|own: IpAddr| own == self.peer.ip())
+        let own = || stream.local_addr().map(|own| own.ip().to_canonical());
+        peer.ip().is_loopback() || own().is_ok_and(|own: IpAddr| own == peer.ip())
     }
 
     /// Ends this end's direction: what was written before still arrives.

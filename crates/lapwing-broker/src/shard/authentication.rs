@@ -161,7 +161,7 @@ impl Shard {
         if open.client.identity.session_key != identity.session_key {
             return self.fault(id, ReasonCode::NotAuthorized, &"authenticated anew as somebody else");
         }
-        open.client.identity = identity;
+        open.client.identity = identity.into_shared();
         let (session, client) = (open.session, open.client.clone());
         // Its will is published for who it is now.
         if let Some(will) = self.session_mut(session).and_then(|session| session.will.as_mut()) {

@@ -204,7 +204,7 @@ impl Shard {
             SessionKey::ClientId(key) => Arc::clone(key),
             SessionKey::Identity(_) => client_id.into(),
         };
-        let client = Client { client_id, identity, peer };
+        let client = Client { client_id, identity: identity.into_shared(), peer };
         let client_id = &*client.client_id.clone();
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
@@ -229,7 +229,7 @@ impl Shard {
         session.expires = None;
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
-        session.flows.begin(&link);
+        session.begin(&link);
         self.note_presence(session_id, true);
         self.stat.clients_connected += 1;
         self.stat.clients += 1;
@@ -245,9 +245,9 @@ impl Shard {
         let timer = connection.timer;
         let method = connect.properties.authentication_method;
         let reauthentication =
-            method.map(|method| Reauthentication { method: method.into(), exchange: None });
+            method.map(|method| Box::new(Reauthentication { method: method.into(), exchange: None }));
         connection.phase =
-            Phase::Open(Box::new(Open { session: session_id, link, client, reauthentication }));
+            Phase::Open(Open { session: session_id, link: link.into(), client, reauthentication });
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }

@@ -2,13 +2,16 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
-use lapwing_proto::session::{Instant, Link};
+use lapwing_proto::session::{InboundAliases, Instant, KeepAlive, Link, LinkLimits, OutboundAliases};
 
 use super::outbox::Outbox;
 use super::session::SessionKey;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Exchange, Identity};
 use crate::shared::ShardId;
+
+/// A packet's type and its remaining length.
+const FIXED_HEADER_MAXIMUM: usize = 5;
 
 /// A network connection, from its acceptance to the last byte written to it.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub(super) enum Phase {
     /// The client is let in, and on its way to the shard that has its session.
     Departing(Box<Departing>),
     /// The client is connected.
-    Open(Box<Open>),
+    Open(Open),
     /// What is in the outbox is the last.
     Closing,
 }
@@ -118,10 +121,73 @@ impl fmt::Debug for Reauthentication {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) session: SessionId,
-    pub(super) link: Link,
+    pub(super) link: Agreement,
     pub(super) client: Client,
     /// Present where the client authenticated with a method.
-    pub(super) reauthentication: Option<Reauthentication>,
+    pub(super) reauthentication: Option<Box<Reauthentication>>,
+}
+
+/// What holds for a connection: what of a [`Link`] is needed after CONNACK, without room for aliases that most
+/// clients never use.
+#[derive(Debug)]
+pub(super) struct Agreement {
+    pub(super) version: ProtocolVersion,
+    pub(super) problem_information: bool,
+    pub(super) keep_alive: KeepAlive,
+    /// The highest alias that the client may give.
+    own_topic_alias_maximum: u16,
+    /// What the client takes.
+    pub(super) peer: LinkLimits,
+    /// Made when the first one is needed.
+    aliases: Option<Box<Aliases>>,
+}
+
+#[derive(Debug)]
+struct Aliases {
+    inbound: InboundAliases,
+    outbound: OutboundAliases,
+}
+
+impl Agreement {
+    /// Whether the client takes any alias at all.
+    pub(super) fn takes_aliases(&self) -> bool {
+        self.peer.topic_alias_maximum > 0
+    }
+
+    /// Aliases that the client has given.
+    pub(super) fn inbound_aliases(&mut self) -> &mut InboundAliases {
+        &mut self.aliases().inbound
+    }
+
+    /// Aliases that the client was given.
+    pub(super) fn outbound_aliases(&mut self) -> &mut OutboundAliases {
+        &mut self.aliases().outbound
+    }
+
+    fn aliases(&mut self) -> &mut Aliases {
+        self.aliases.get_or_insert_with(|| {
+            Box::new(Aliases {
+                inbound: InboundAliases::new(self.own_topic_alias_maximum),
+                outbound: OutboundAliases::new(self.peer.topic_alias_maximum),
+            })
+        })
+    }
+}
+
+impl From<Link> for Agreement {
+    fn from(link: Link) -> Self {
+        // Before 5.0 there are no aliases.
+        let has_aliases = link.version == ProtocolVersion::V5;
+        let aliases = |limits: LinkLimits| if has_aliases { limits.topic_alias_maximum } else { 0 };
+        Self {
+            version: link.version,
+            problem_information: link.problem_information,
+            keep_alive: link.keep_alive,
+            own_topic_alias_maximum: aliases(link.own),
+            peer: LinkLimits { topic_alias_maximum: aliases(link.peer), ..link.peer },
+            aliases: None,
+        }
+    }
 }
 
 impl Connection {
@@ -139,6 +205,23 @@ impl Connection {
             is_unfinished: false,
             is_replaying: false,
         }
+    }
+
+    /// Moves bytes from the front of `input` to the tail until the packet there is whole: no more, since what is
+    /// behind it need not be copied.
+    pub(super) fn complete_tail(&mut self, input: &mut &[u8]) {
+        let is_header =
+            |tail: &[u8]| tail.len() < FIXED_HEADER_MAXIMUM && Frame::declared_size(tail).is_none();
+        while is_header(&self.tail)
+            && let Some((&byte, rest)) = input.split_first()
+        {
+            self.tail.push(byte);
+            *input = rest;
+        }
+        let size = Frame::declared_size(&self.tail).unwrap_or(0);
+        let (missing, rest) = input.split_at(size.saturating_sub(self.tail.len()).min(input.len()));
+        self.tail.extend_from_slice(missing);
+        *input = rest;
     }
 
     pub(super) fn open(&self) -> Option<&Open> {

@@ -189,6 +189,7 @@ impl Shard {
             }
             let retain = distribution.publish.retain && target.retain_as_published;
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
+            connection.outbox.prepare(&mut self.pool);
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
                 self.spent += connection.outbox.len() - before;
@@ -199,13 +200,14 @@ impl Shard {
             return;
         }
         let delivery = distribution.delivery(target, qos);
-        if is_full || !session.queue.is_empty() {
+        if is_full || session.queue_len() > 0 {
             return self.enqueue(target.session, delivery);
         }
         let retain = delivery.retain;
         match session.send(delivery, limits) {
             Ok(packet_id) => {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
+                connection.outbox.prepare(&mut self.pool);
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
                     self.spent += connection.outbox.len() - before;
@@ -227,11 +229,11 @@ impl Shard {
         let dropped = &mut self.stat.messages_dropped;
         while session.is_queue_full(limits) {
             let is_expired = |first: &Delivery| first.message.is_expired(self.now);
-            if !session.queue.front().is_some_and(is_expired) {
+            if !session.first_queued().is_some_and(is_expired) {
                 dropped.queue_full += 1;
-                session.overflow += 1;
+                session.count_overflow();
                 if let Some(suppressed) = self.overflows.allow(self.now) {
-                    let (session_key, count) = (session.key.text(), std::mem::take(&mut session.overflow));
+                    let (count, session_key) = (session.take_overflow(), session.key.text());
                     tracing::warn!(
                         session_key = &*excerpt(session_key),
                         count,
@@ -259,8 +261,9 @@ impl Shard {
         let maximum = self.shared.limits.outbox_bytes_maximum;
         let stat = &mut self.stat;
         while connection.outbox.len() <= maximum {
-            let Some(resend) = session.flows.outbound.resend() else { break };
+            let Some(resend) = session.resend() else { break };
             let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
+            connection.outbox.prepare(&mut self.pool);
             if append_again(connection, resend, self.now) {
                 stat.messages_resent += 1;
             } else {
@@ -280,6 +283,7 @@ impl Shard {
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
+            connection.outbox.prepare(&mut self.pool);
             if append_own(connection, &publish) {
                 stat.messages_sent.count(qos);
             } else {
@@ -290,7 +294,7 @@ impl Shard {
         if connection.outbox.len() > before {
             mark_dirty(&mut self.dirty, connection);
         }
-        if session.queue.is_empty() && !session.replays.is_empty() {
+        if session.queue_len() == 0 && !session.replays.is_empty() {
             let id = connection.id;
             self.schedule_replay(id);
         }
@@ -334,6 +338,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(target.session.index()) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
+            connection.outbox.prepare(&mut self.pool);
             if append(connection, &publish, target, None) {
                 self.stat.messages_sent.count(qos);
             } else {
@@ -366,7 +371,7 @@ fn append(
 ) -> bool {
     let Some(open) = connection.open_mut() else { return false };
     let link = &open.link;
-    let has_own = target.identifiers.is_some() || link.outbound_aliases.is_enabled();
+    let has_own = target.identifiers.is_some() || link.takes_aliases();
     let Some(variants) = variants.filter(|_| !has_own || link.version != ProtocolVersion::V5) else {
         return append_own(connection, &with_identifiers(*publish, target.identifiers.as_deref()));
     };
@@ -397,13 +402,13 @@ fn append_own(connection: &mut Connection, publish: &Publish<'_>) -> bool {
         return false;
     }
     let mut publish = *publish;
-    if let (Some(name), true) = (publish.topic, link.outbound_aliases.is_enabled()) {
-        match link.outbound_aliases.choose(name) {
+    if let (Some(name), true) = (publish.topic, link.takes_aliases()) {
+        match link.outbound_aliases().choose(name) {
             AliasChoice::Name => {}
             AliasChoice::NameAndAlias(alias) => {
                 publish.properties.topic_alias = Some(alias);
                 if !fits(&publish, version) {
-                    link.outbound_aliases.forget(name);
+                    link.outbound_aliases().forget(name);
                     publish.properties.topic_alias = None;
                 }
             }

@@ -157,15 +157,12 @@ impl Shard {
             self.shared.subscriptions.unsubscribe(id, filter.as_filter());
         }
         self.publish_will(id);
-        if self.session_mut(id).is_some() {
-            let mut session = self.sessions.remove(id.index());
+        if self.session_mut(id).is_some()
+            && let Some(session) = self.sessions.remove(id.index())
+        {
             self.shared.registry.unbind(&session.key);
             self.stat.sessions_ended += 1;
-            // A QoS 2 delivery that has begun goes to no other client [MQTT-4.8.2-5].
-            let begun =
-                session.flows.outbound.take().map(|(qos, delivery)| (delivery, qos < QoS::ExactlyOnce));
-            let queued = session.queue.drain(..).map(|delivery| (delivery, true));
-            for (delivery, may_go_elsewhere) in begun.chain(queued) {
+            for (delivery, may_go_elsewhere) in session.into_undelivered() {
                 if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
                     self.stat.messages_dropped.session_ended += 1;
                 }

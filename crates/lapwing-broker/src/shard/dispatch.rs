@@ -65,7 +65,7 @@ impl Shard {
     /// is acknowledged that is not on its way.
     pub(crate) fn send_batches(&mut self) {
         for at in 0..self.dispatch.batches.len() {
-            self.send_batch(ShardId(at as u16));
+            self.send_batch(ShardId(at as u8));
         }
     }
 

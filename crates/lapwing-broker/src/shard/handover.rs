@@ -47,7 +47,7 @@ impl Shard {
         if !matches!(connection.phase, Phase::Departing(_)) {
             return None; // it has ended meanwhile
         }
-        let Connection { peer, is_local, phase, tail, outbox, .. } = self.connections.remove(id.index());
+        let Connection { peer, is_local, phase, tail, outbox, .. } = self.connections.remove(id.index())?;
         let Phase::Departing(departing) = phase else { return None };
         let Departing { shard, pending, identity, authentication_data, .. } = *departing;
         let arrival = Arrival {

@@ -12,13 +12,16 @@ mod delayed;
 mod deliver;
 mod disconnect;
 mod dispatch;
+mod filters;
 mod handover;
 mod outbox;
 mod packet;
 mod publish;
+mod replays;
 mod retained;
 mod route;
 mod session;
+mod slab;
 mod stat;
 mod subscribe;
 mod sys;
@@ -35,8 +38,8 @@ use std::time::Duration;
 
 use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
 use lapwing_proto::session::Instant;
-use slab::Slab;
 
+use self::outbox::BufferPool;
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::stat::Report;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
@@ -50,6 +53,7 @@ use self::handover::Handover;
 use self::route::Routes;
 use self::session::Session;
 pub(crate) use self::session::SessionKey;
+use self::slab::Slab;
 use self::sys::Sys;
 use self::timer::{Timer, Timers};
 use crate::hook::{Client, Event};
@@ -72,22 +76,24 @@ impl ConnectionId {
     }
 }
 
-/// A session, wherever it is. It names another one only after 4 billion more of its shard.
+/// A session, wherever it is. It names another one only after 16 million more of its shard: long after whatever
+/// was on its way to it has arrived. Many are kept, with every subscription, so it is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
-    shard: ShardId,
+    shard: u8,
+    serial: [u8; 3],
     index: u32,
-    serial: u32,
 }
 
 impl SessionId {
     pub(crate) fn new(shard: ShardId, index: usize, serial: u32) -> Self {
-        Self { shard, index: index as u32, serial }
+        let [_, serial @ ..] = serial.to_be_bytes();
+        Self { shard: shard.0, serial, index: index as u32 }
     }
 
     /// The shard that has it.
     pub(crate) fn shard(self) -> ShardId {
-        self.shard
+        ShardId(self.shard)
     }
 
     /// Where that shard keeps it.
@@ -121,6 +127,7 @@ pub(crate) struct Shard {
     /// Connections with retained messages to send that are waiting for a turn.
     replaying: Vec<ConnectionId>,
     variants: Variants,
+    pool: BufferPool,
     serial: u32,
     /// The time of the current call.
     now: Instant,
@@ -163,6 +170,7 @@ impl Shard {
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
+            pool: BufferPool::default(),
             serial: 0,
             now: Instant::default(),
             is_shutting_down: false,
@@ -195,15 +203,16 @@ impl Shard {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
         let Some(connection) = self.connection_mut(id) else { return };
-        if connection.tail.is_empty() {
-            let mut input = bytes;
-            self.handle_packets(id, &mut input);
-            if let Some(connection) = self.connection_mut(id) {
-                connection.tail.extend_from_slice(input);
-            }
-        } else {
-            connection.tail.extend_from_slice(bytes);
+        let mut input = bytes;
+        if !connection.tail.is_empty() {
+            connection.complete_tail(&mut input);
             self.handle_tail(id);
+        }
+        if self.connection(id).is_some_and(|connection| connection.tail.is_empty()) {
+            self.handle_packets(id, &mut input);
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.tail.extend_from_slice(input);
         }
     }
 
@@ -411,9 +420,12 @@ impl Shard {
         self.pump(session_id);
     }
 
-    /// Bytes from outboxes have been written.
-    pub(crate) fn written(&mut self, count: usize) {
+    /// Of a connection's outbox so many bytes have been written, which is all that this turn could.
+    pub(crate) fn written(&mut self, id: ConnectionId, count: usize) {
         self.stat.bytes_sent += count as u64;
+        if let Some(connection) = self.connections.get_mut(id.index()) {
+            connection.outbox.settle(&mut self.pool);
+        }
     }
 
     /// Whether nothing has come in the mailbox, so that the thread may sleep: from here on it is woken by mail.
@@ -493,10 +505,10 @@ impl Shard {
             return;
         }
         self.timers.clear();
-        for (_, connection) in &self.connections {
+        for (_, connection) in self.connections.iter() {
             self.timers.set(connection.timer, Timer::Connection(connection.id));
         }
-        for (_, session) in &self.sessions {
+        for (_, session) in self.sessions.iter() {
             if let Some(expires) = session.expires {
                 self.timers.set(expires, Timer::Session(session.id));
             }

@@ -61,7 +61,7 @@ impl Shard {
     fn handle_puback(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_puback(ack.packet_id) {
+        match session.flows().receive_puback(ack.packet_id) {
             Ok(delivery) => {
                 session.settle(delivery);
                 self.pump(session_id);
@@ -73,7 +73,7 @@ impl Shard {
     fn handle_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_pubcomp(ack.packet_id) {
+        match session.flows().receive_pubcomp(ack.packet_id) {
             Ok(_) => self.pump(session_id),
             Err(error) => self.fault(id, error.reason_code(), &error),
         }
@@ -82,7 +82,7 @@ impl Shard {
     fn handle_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows.receive_pubrec(ack) {
+        match session.flows().receive_pubrec(ack) {
             Ok((delivery, answer)) => {
                 session.settle(delivery);
                 if let Some(pubrel) = answer {
@@ -97,16 +97,20 @@ impl Shard {
     fn handle_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        let pubcomp = session.flows.receive_pubrel(ack.packet_id);
+        let pubcomp = session.flows().receive_pubrel(ack.packet_id);
         self.send(id, &Packet::PubComp(pubcomp));
     }
 
     /// Puts a packet into a connection's outbox. One that is larger than the client takes is left out
     /// `[MQTT-3.1.2-24]`.
     pub(super) fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
+        else {
+            return;
+        };
         let Some(open) = connection.open() else { return };
         let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
+        connection.outbox.prepare(&mut self.pool);
         let start = connection.outbox.bytes().len();
         let encoded = packet.encode(version, connection.outbox.bytes());
         let size = connection.outbox.bytes().len() - start;

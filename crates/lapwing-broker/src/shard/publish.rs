@@ -76,7 +76,7 @@ impl Shard {
             return self.fault(id, ReasonCode::RetainNotSupported, &"a message that is to be retained");
         }
         let receipt = match (self.session_mut(session_id), publish.packet_id) {
-            (Some(session), Some(packet_id)) => session.flows.inbound.receive(publish.qos, packet_id),
+            (Some(session), Some(packet_id)) => session.flows().inbound.receive(publish.qos, packet_id),
             _ => Ok(Receipt::New),
         };
         let reason_code = match receipt {
@@ -97,7 +97,7 @@ impl Shard {
         publish: &Publish<'_>,
     ) -> Result<TopicNameBuf, SessionError> {
         let open = self.open_mut(id).ok_or(SessionError::TopicAliasUnknown(0))?;
-        let aliases = &mut open.link.inbound_aliases;
+        let aliases = open.link.inbound_aliases();
         aliases.resolve(publish.topic, publish.properties.topic_alias).map(TopicName::to_buf)
     }
 
@@ -230,7 +230,7 @@ impl Shard {
     ) {
         let Some(packet_id) = publish.packet_id else { return };
         if let Some(session) = self.session_mut(session_id) {
-            session.flows.acknowledge(publish.qos, packet_id, reason_code);
+            session.flows().acknowledge(publish.qos, packet_id, reason_code);
         }
         let mut ack = Ack::new(packet_id, reason_code);
         let packet = match publish.qos {

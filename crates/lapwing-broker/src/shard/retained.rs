@@ -93,7 +93,7 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return false };
         let Some(session) = connection.open().map(|open| open.session) else { return false };
         let is_behind = connection.outbox.len() > OUTBOX_MAXIMUM;
-        !is_behind && self.session_mut(session).is_some_and(|session| session.queue.len() < QUEUE_MAXIMUM)
+        !is_behind && self.session_mut(session).is_some_and(|session| session.queue_len() < QUEUE_MAXIMUM)
     }
 
     /// Sends some retained messages of a connection's first replay; whether there is more to do.

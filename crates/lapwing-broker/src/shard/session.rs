@@ -1,12 +1,11 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
-use lapwing_proto::packet::PacketId;
-use lapwing_proto::session::{Instant, ServerSession};
-use lapwing_proto::topic::TopicFilterBuf;
+use lapwing_proto::packet::{PacketId, QoS};
+use lapwing_proto::session::{Instant, Link, Resend, ServerSession};
 
-use super::retained::Replay;
+use super::filters::Filters;
+use super::replays::Replays;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Identity};
 use crate::limit::Limits;
@@ -19,26 +18,36 @@ pub(super) struct Session {
     /// Under which the shard finds it.
     pub(super) key: SessionKey,
     pub(super) connection: Option<ConnectionId>,
-    pub(super) flows: ServerSession<Delivery>,
-    /// QoS 1 and 2 messages that wait for the client, or for room in its receive maximum.
-    pub(super) queue: VecDeque<Delivery>,
-    pub(super) queue_bytes: usize,
-    /// Of the messages in flight.
-    pub(super) in_flight_bytes: usize,
-    /// Messages that found the queue full since this was last logged.
-    pub(super) overflow: u64,
-    pub(super) filters: HashSet<TopicFilterBuf>,
+    /// QoS 1 and 2 messages. Many sessions never have any: it is made when the first one comes.
+    traffic: Option<Box<Traffic>>,
+    /// Messages that each side takes at a time on this connection.
+    own_receive_maximum: u16,
+    peer_receive_maximum: u16,
+    pub(super) filters: Filters,
     /// About how many bytes they and their places in the tree take.
     pub(super) filter_bytes: usize,
     /// How many of them are shared.
     pub(super) memberships: u32,
     /// Retained messages that are still to be sent for new subscriptions.
-    pub(super) replays: BTreeMap<TopicFilterBuf, Replay>,
+    pub(super) replays: Replays,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
     pub(super) expiry_interval_s: u32,
     /// When it ends, while it has no connection.
     pub(super) expires: Option<Instant>,
     pub(super) will: Option<Box<Will>>,
+}
+
+/// The QoS 1 and 2 messages of a session.
+#[derive(Debug, Default)]
+struct Traffic {
+    flows: ServerSession<Delivery>,
+    /// What waits for the client, or for room in its receive maximum.
+    queue: VecDeque<Delivery>,
+    queue_bytes: usize,
+    /// Of the messages in flight.
+    in_flight_bytes: usize,
+    /// Messages that found the queue full since this was last logged.
+    overflow: u64,
 }
 
 /// Under which a session is found. A client identifier, which anybody may choose, is never taken for a key that
@@ -53,7 +62,7 @@ impl SessionKey {
     /// Of a client with this identity and client identifier.
     pub(super) fn new(identity: &Identity, client_id: &str) -> Self {
         match &identity.session_key {
-            Some(key) => Self::Identity(key.as_str().into()),
+            Some(key) => Self::Identity(Arc::clone(key)),
             None => Self::ClientId(client_id.into()),
         }
     }
@@ -83,69 +92,157 @@ impl Session {
             id,
             key,
             connection: None,
-            flows: ServerSession::default(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
-            in_flight_bytes: 0,
-            overflow: 0,
-            filters: HashSet::new(),
+            traffic: None,
+            own_receive_maximum: u16::MAX,
+            peer_receive_maximum: u16::MAX,
+            filters: Filters::default(),
             filter_bytes: 0,
             memberships: 0,
-            replays: BTreeMap::new(),
+            replays: Replays::default(),
             expiry_interval_s: 0,
             expires: None,
             will: None,
         }
     }
 
+    /// The session goes on, or begins, on a new connection.
+    pub(super) fn begin(&mut self, link: &Link) {
+        self.own_receive_maximum = link.own.receive_maximum;
+        self.peer_receive_maximum = link.peer.receive_maximum;
+        match &mut self.traffic {
+            Some(traffic) if !traffic.is_idle() => {
+                traffic.flows.inbound.begin(self.own_receive_maximum);
+                traffic.flows.outbound.begin(self.peer_receive_maximum);
+            }
+            traffic => *traffic = None,
+        }
+    }
+
+    /// The messages under way in both directions.
+    pub(super) fn flows(&mut self) -> &mut ServerSession<Delivery> {
+        &mut self.traffic_mut().flows
+    }
+
+    fn traffic_mut(&mut self) -> &mut Traffic {
+        self.traffic.get_or_insert_with(|| {
+            let mut traffic = Box::<Traffic>::default();
+            traffic.flows.inbound.begin(self.own_receive_maximum);
+            traffic.flows.outbound.begin(self.peer_receive_maximum);
+            traffic
+        })
+    }
+
     /// Takes up a delivery that is about to be sent, if one may be sent now; gives it back otherwise.
     pub(super) fn send(&mut self, delivery: Delivery, limits: &Limits) -> Result<PacketId, Delivery> {
-        if self.in_flight_bytes > limits.in_flight_bytes_maximum {
+        let traffic = self.traffic_mut();
+        if traffic.in_flight_bytes > limits.in_flight_bytes_maximum {
             return Err(delivery);
         }
         let (qos, size) = (delivery.qos, delivery.message.size());
-        let packet_id = self.flows.outbound.send(qos, delivery)?;
-        self.in_flight_bytes += size;
+        let packet_id = traffic.flows.outbound.send(qos, delivery)?;
+        traffic.in_flight_bytes += size;
         Ok(packet_id)
+    }
+
+    /// The next packet to send again on a new connection.
+    pub(super) fn resend(&mut self) -> Option<Resend<'_, Delivery>> {
+        self.traffic.as_mut()?.flows.outbound.resend()
     }
 
     /// A message that was taken up cannot be sent.
     pub(super) fn give_up(&mut self, packet_id: PacketId) {
-        let delivery = self.flows.outbound.give_up(packet_id);
+        let delivery = self.flows().outbound.give_up(packet_id);
         self.settle(delivery);
     }
 
     /// The client has a message, or will never have it: it is not in flight any more.
     pub(super) fn settle(&mut self, delivery: Option<Delivery>) {
-        if let Some(delivery) = delivery {
-            self.in_flight_bytes -= delivery.message.size();
+        if let (Some(delivery), Some(traffic)) = (delivery, &mut self.traffic) {
+            traffic.in_flight_bytes -= delivery.message.size();
         }
     }
 
-    /// Whether another message may be sent now.
+    /// Whether the next message of the queue may be sent now.
     pub(super) fn may_send(&self, limits: &Limits) -> bool {
-        self.in_flight_bytes <= limits.in_flight_bytes_maximum && self.flows.outbound.is_open()
+        self.traffic.as_ref().is_none_or(|traffic| {
+            traffic.in_flight_bytes <= limits.in_flight_bytes_maximum && traffic.flows.outbound.is_open()
+        })
     }
 
     /// Puts a delivery at the end of the queue.
     pub(super) fn enqueue(&mut self, delivery: Delivery) {
-        self.queue_bytes += size(&delivery);
-        self.queue.push_back(delivery);
+        let traffic = self.traffic_mut();
+        traffic.queue_bytes += size(&delivery);
+        traffic.queue.push_back(delivery);
     }
 
     /// Whether nothing may be put into the queue.
     pub(super) fn is_queue_full(&self, limits: &Limits) -> bool {
-        self.queue.len() >= limits.queue_messages_maximum || self.queue_bytes >= limits.queue_bytes_maximum
+        self.queue_len() >= limits.queue_messages_maximum || self.queue_bytes() >= limits.queue_bytes_maximum
+    }
+
+    /// How many messages are in the queue.
+    pub(super) fn queue_len(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.len())
+    }
+
+    /// How many bytes the messages in the queue take.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.queue_bytes)
+    }
+
+    /// How many messages are in flight.
+    pub(super) fn in_flight_len(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.flows.outbound.len())
+    }
+
+    /// How many bytes the messages in flight take.
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.in_flight_bytes)
+    }
+
+    /// The delivery at the front of the queue.
+    pub(super) fn first_queued(&self) -> Option<&Delivery> {
+        self.traffic.as_ref()?.queue.front()
     }
 
     /// Takes the delivery at the front of the queue.
     pub(super) fn dequeue(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        self.queue_bytes -= size(&delivery);
-        if self.queue.is_empty() && self.queue.capacity() > 64 {
-            self.queue = VecDeque::new();
+        let traffic = self.traffic.as_mut()?;
+        let delivery = traffic.queue.pop_front()?;
+        traffic.queue_bytes -= size(&delivery);
+        if traffic.queue.is_empty() && traffic.queue.capacity() > 64 {
+            traffic.queue = VecDeque::new();
         }
         Some(delivery)
+    }
+
+    /// Counts a message that found the queue full.
+    pub(super) fn count_overflow(&mut self) {
+        self.traffic_mut().overflow += 1;
+    }
+
+    /// How many messages found the queue full since this was last asked.
+    pub(super) fn take_overflow(&mut self) -> u64 {
+        self.traffic.as_mut().map_or(0, |traffic| std::mem::take(&mut traffic.overflow))
+    }
+
+    /// All that the client has not received, in order, each with whether it may go to another client: a QoS 2
+    /// delivery that has begun may not `[MQTT-4.8.2-5]`.
+    pub(super) fn into_undelivered(self) -> impl Iterator<Item = (Delivery, bool)> {
+        let Traffic { mut flows, queue, .. } = *self.traffic.unwrap_or_default();
+        let begun = flows.outbound.take().map(|(qos, delivery)| (delivery, qos < QoS::ExactlyOnce));
+        begun.chain(queue.into_iter().map(|delivery| (delivery, true)))
+    }
+}
+
+impl Traffic {
+    /// Whether nothing is under way that must be remembered.
+    fn is_idle(&self) -> bool {
+        self.flows.outbound.is_empty()
+            && self.flows.inbound.unreleased() == 0
+            && self.queue.is_empty()
+            && self.overflow == 0
     }
 }
 

@@ -128,8 +128,8 @@ impl Shard {
 
     /// Messages in the queues of this shard's sessions and in flight, and their bytes.
     fn queued(&self) -> (u64, u64) {
-        let count = |session: &Session| session.queue.len() + session.flows.outbound.len();
-        let bytes = |session: &Session| session.queue_bytes + session.in_flight_bytes;
+        let count = |session: &Session| session.queue_len() + session.in_flight_len();
+        let bytes = |session: &Session| session.queue_bytes() + session.in_flight_bytes();
         let messages = self.sessions.iter().map(|(_, session)| count(session) as u64).sum();
         (messages, self.sessions.iter().map(|(_, session)| bytes(session) as u64).sum())
     }

@@ -29,7 +29,7 @@ use crate::sharding::Sharding;
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ShardId(pub(crate) u16);
+pub(crate) struct ShardId(pub(crate) u8);
 
 impl ShardId {
     pub(crate) fn index(self) -> usize {
@@ -104,7 +104,7 @@ impl Shared {
 
     /// All shards.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
-        (0..self.mailboxes.len()).map(|index| ShardId(index as u16))
+        (0..self.mailboxes.len()).map(|index| ShardId(index as u8))
     }
 
     pub(crate) fn mailbox(&self, shard: ShardId) -> &MailboxSender {

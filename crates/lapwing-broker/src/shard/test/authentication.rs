@@ -41,7 +41,7 @@ impl Authenticator for ByUserName {
         if credentials.password == Some(b"wrong") {
             return Some(Verdict::Refuse(ReasonCode::BadUserNameOrPassword, "wrong".into()));
         }
-        let session_key = credentials.user_name.map(str::to_owned);
+        let session_key = credentials.user_name.map(Arc::from);
         Some(Verdict::Accept(Identity { user_name: session_key.clone(), session_key, ..Identity::default() }))
     }
 }

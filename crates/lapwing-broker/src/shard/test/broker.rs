@@ -367,7 +367,7 @@ impl World {
         let bytes = outbox.pending()[..count].to_vec();
         outbox.advance(count);
         let is_empty = outbox.is_empty();
-        shard.written(count);
+        shard.written(connection, count);
         if is_empty {
             shard.drained(connection, now);
         }

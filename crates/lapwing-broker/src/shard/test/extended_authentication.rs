@@ -31,8 +31,8 @@ impl Authenticator for Echo {
 impl Exchange for Echoing {
     fn respond(&mut self, data: Option<&[u8]>) -> Step {
         let identity = |user_name: &str, session_key: Option<&str>| Identity {
-            user_name: Some(user_name.to_owned()),
-            session_key: session_key.map(str::to_owned),
+            user_name: Some(user_name.into()),
+            session_key: session_key.map(Arc::from),
             ..Identity::default()
         };
         match data {

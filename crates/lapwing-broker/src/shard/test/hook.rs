@@ -83,7 +83,7 @@ impl Authenticator for Giving {
         let own = TopicFilterBuf::new(format!("to/{}", credentials.client_id)).unwrap();
         let all = TopicFilterBuf::new("$share/all/work".to_owned()).unwrap();
         let at = |bits| SubscriptionOptions::new(qos(bits));
-        let session_key = credentials.user_name.map(str::to_owned);
+        let session_key = credentials.user_name.map(Arc::from);
         let subscriptions = vec![(own, at(1)), (all, at(0))];
         Some(Verdict::Accept(Identity { session_key, subscriptions, ..Identity::default() }))
     }

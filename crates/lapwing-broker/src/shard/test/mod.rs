@@ -32,7 +32,7 @@ mod order;
 mod problem_information;
 mod publish;
 mod qos;
-mod random;
+pub(super) mod random;
 mod resend;
 mod retained;
 mod rule;

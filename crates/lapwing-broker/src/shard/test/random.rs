@@ -1,8 +1,8 @@
 /// Numbers that depend on the seed alone.
-pub(super) struct Random(u64);
+pub(in crate::shard) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::shard) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
@@ -16,12 +16,12 @@ impl Random {
     }
 
     /// A number below `limit`.
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(in crate::shard) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
     /// `true` once in so many times.
-    pub(super) fn once_in(&mut self, times: usize) -> bool {
+    pub(in crate::shard) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
@@ -31,7 +31,7 @@ impl Random {
 }
 
 /// Says which seed it was when a test fails.
-pub(super) struct Seed(pub(super) u64);
+pub(in crate::shard) struct Seed(pub(in crate::shard) u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
