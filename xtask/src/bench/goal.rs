@@ -1,5 +1,7 @@
 //! What Lapwing is to reach, as limits on ratios of medians in the same rounds.
 
+use std::fmt;
+
 use super::peer::Kind;
 
 /// One limit that is to hold.
@@ -37,6 +39,31 @@ pub(super) enum Other {
     OwnCell(&'static str),
 }
 
+impl Bound {
+    /// Who the number is compared with.
+    pub(super) fn other(self) -> Option<Other> {
+        match self {
+            Self::AtMost(_) => None,
+            Self::AtMostTimes(_, other) | Self::TimesBelow(_, other) | Self::TimesAbove(_, other) => {
+                Some(other)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Other {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => write!(formatter, "{peer}"),
+            Self::Each(peers) => {
+                let names: Vec<&str> = peers.iter().map(|peer| peer.id()).collect();
+                formatter.write_str(&names.join(", "))
+            }
+            Self::OwnCell(cell) => formatter.write_str(cell),
+        }
+    }
+}
+
 /// Which Lapwing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Variant {
@@ -52,7 +79,7 @@ const MEDIAN: &str = "p50_us";
 const BROKERS: &[Kind] = &[Kind::Mosquitto, Kind::Rumqttd, Kind::Nats];
 
 const CPU_PER_MESSAGE: &str = "CPU per message";
-const CPU_OF_SHARDS: &str = "CPU per message, default shards against one";
+const CPU_OF_SHARDS: &str = "CPU per message, default shards";
 const MESSAGES: &str = "messages per second";
 const ONE_AT_A_TIME: &str = "one message at a time, p50";
 const OPEN_LOOP: &str = "open loop, p50";
@@ -134,11 +161,12 @@ fn store() -> Vec<Goal> {
         any("drained per second", "offline 10 x 10k", "drain_per_s", Bound::TimesAbove(10.0, mosquitto)),
         // Twice the limit of an outbox, what is in sockets' buffers, and the program itself: a limit of ours.
         any("resident KiB after the flood", "blast fan-in q0", "broker_rss_kb", Bound::AtMost(65_536.0)),
+        // Served means that nobody would take it for broken: a limit of ours, too.
         any(
-            "round trip of a bystander, p99, µs",
+            "round trip of a bystander, worst, µs",
             "blast fan-in q0",
-            "bystander_p99_us",
-            Bound::AtMost(100_000.0),
+            "bystander_max_us",
+            Bound::AtMost(250_000.0),
         ),
         Goal {
             title: "resident KiB after start",
@@ -171,11 +199,7 @@ mod tests {
         let find = |name: &str| cells.iter().find(|cell| cell.name == name).unwrap();
         for goal in all() {
             let Some(cell) = goal.cell.map(find) else { continue };
-            let (Bound::AtMostTimes(_, other) | Bound::TimesBelow(_, other) | Bound::TimesAbove(_, other)) =
-                goal.bound
-            else {
-                continue;
-            };
+            let Some(other) = goal.bound.other() else { continue };
             match other {
                 Other::Peer(peer) => assert_eq!(peer.absence(cell), None, "{goal:?}"),
                 Other::Each(peers) => assert!(peers.iter().any(|peer| peer.absence(cell).is_none())),

@@ -78,11 +78,20 @@ impl Load {
         let Some(bystander) = bystander else { return result };
         let seen = bystander.join().ok().context("the bystander's thread ended badly")?;
         let mut values = result?;
-        for (name, value) in seen.context("the bystander")? {
-            values.insert(format!("bystander_{name}"), value);
-        }
+        let seen = seen.context("the bystander")?;
+        values.extend(of_bystander(seen, cell.bystander_s.unwrap_or_default()));
         Ok(values)
     }
+}
+
+/// The bystander's values under names of their own. One that was never answered has waited all its time.
+fn of_bystander(mut values: Values, seconds: f64) -> impl Iterator<Item = (String, Value)> {
+    if values.get("received").and_then(Value::as_u64) == Some(0) {
+        for name in ["p50_us", "p90_us", "p99_us", "p999_us", "max_us"] {
+            values.insert(name.to_owned(), (seconds * 1e6).into());
+        }
+    }
+    values.into_iter().map(|(name, value)| (format!("bystander_{name}"), value))
 }
 
 /// Runs the generator, and ends it with all that it started when it takes longer than `limit`.
@@ -182,6 +191,16 @@ mod tests {
         // The grandchild holds the pipe: without the end of the whole group, reading would not end.
         let error = measure(&mut shell("tail -f /dev/null & wait"), Duration::from_millis(200)).unwrap_err();
         assert!(error.to_string().starts_with("not done after"), "{error}");
+    }
+
+    #[test]
+    fn a_bystander_that_is_not_served_has_waited() {
+        let worst = |text: &str| {
+            let values: Values = of_bystander(parse(text).unwrap(), 2.0).collect();
+            values["bystander_max_us"].as_f64()
+        };
+        assert_eq!(worst(r#"{"received":0,"max_us":0.0}"#), Some(2e6));
+        assert_eq!(worst(r#"{"received":1,"max_us":50.5}"#), Some(50.5));
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub(super) fn metrics(set: Set) -> &'static [Metric] {
     match set {
         Set::Core => CORE,
         Set::Latency => LATENCY,
-        Set::Idle | Set::Connect => CONNECTION,
+        Set::Idle => IDLE,
+        Set::Connect => CONNECT,
         Set::Wild => WILD,
         Set::Retained => RETAINED,
         Set::Offline => OFFLINE,
@@ -27,7 +28,7 @@ pub(super) fn metrics(set: Set) -> &'static [Metric] {
 }
 
 const CORE: &[Metric] = &[
-    metric("broker_cpu_us_per_msg", "CPU µs per delivered message", 2),
+    metric("broker_cpu_us_per_msg", "CPU µs per delivered message", 3),
     metric("msgs_per_s", "messages delivered per second", 0),
     metric("broker_cores", "busy cores of the peer", 2),
 ];
@@ -39,7 +40,7 @@ const LATENCY: &[Metric] = &[
     metric("broker_cpu_us_per_msg", "CPU µs per message", 2),
 ];
 
-const CONNECTION: &[Metric] = &[
+const IDLE: &[Metric] = &[
     metric("conns_per_s", "connects/s", 0),
     metric("broker_cpu_us_per_conn", "CPU µs/connect", 1),
     metric("bytes_per_conn", "bytes/connection", 0),
@@ -81,5 +82,9 @@ const BLAST: &[Metric] = &[
     metric("broker_rss_kb", "resident KiB", 0),
     metric("bystander_p50_us", "bystander p50 µs", 0),
     metric("bystander_p99_us", "bystander p99 µs", 0),
+    metric("bystander_max_us", "bystander worst µs", 0),
     metric("bystander_n", "bystander round trips", 0),
 ];
+
+const CONNECT: &[Metric] =
+    &[metric("conns_per_s", "connects/s", 0), metric("broker_cpu_us_per_conn", "CPU µs/connect", 1)];

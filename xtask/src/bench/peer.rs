@@ -64,7 +64,10 @@ impl Kind {
                 "`max_inflight_messages 1000`, `max_queued_messages 0` (no limit), `set_tcp_nodelay true`; no \
                  persistence, no log"
             }
-            Self::Rumqttd => "`max_outgoing_packet_count` and `max_inflight_count` 1000",
+            Self::Rumqttd => {
+                "`max_outgoing_packet_count` and `max_inflight_count` 1000, `next_connection_delay_ms` 0, segments \
+                 as in its example"
+            }
             Self::Nats => "`max_ack_pending 10000`; JetStream's store on a RAM disk where there is one",
             Self::Bare => "a toy that parses and forwards, and nothing else",
             Self::Relay => "moves the bytes and looks at nothing: the physical limit",
@@ -243,7 +246,7 @@ fn rumqttd_file(port: u16) -> String {
         "id = 0\n\n\
          [router]\nid = 0\nmax_connections = 20000\nmax_outgoing_packet_count = 1000\n\
          max_segment_size = 104857600\nmax_segment_count = 10\n\n\
-         [v4.1]\nname = \"v4\"\nlisten = \"127.0.0.1:{port}\"\nnext_connection_delay_ms = 1\n\n\
+         [v4.1]\nname = \"v4\"\nlisten = \"127.0.0.1:{port}\"\nnext_connection_delay_ms = 0\n\n\
          [v4.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = 1048576\n\
          max_inflight_count = 1000\ndynamic_filters = true\n"
     )

@@ -23,10 +23,13 @@ pub(super) struct Run {
 }
 
 impl Run {
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some() || self.died
+    }
+
     /// The number that the run has for `field`. A run that failed has none.
     pub(super) fn number(&self, field: &str) -> Option<f64> {
-        let counts = self.failure.is_none() && !self.died;
-        counts.then(|| self.values.get(field)?.as_f64()).flatten()
+        if self.has_failed() { None } else { self.values.get(field)?.as_f64() }
     }
 }
 
@@ -155,7 +158,7 @@ impl Results {
     }
 
     fn medians_of_fields(&self, peer: Kind, cell: &str) -> Map<String, Value> {
-        let Some(run) = self.runs(peer, cell).find(|run| run.failure.is_none()) else { return Map::new() };
+        let Some(run) = self.runs(peer, cell).find(|run| !run.has_failed()) else { return Map::new() };
         let numbers = run.values.iter().filter(|(_, value)| value.is_number());
         numbers
             .filter_map(|(field, _)| Some((field.clone(), self.median(peer, cell, field)?.into())))

@@ -63,46 +63,88 @@ fn head(page: &mut String, results: &Results) {
 
 fn goals(page: &mut String, results: &Results) {
     let (verdicts, open) = judge(&all(), results);
+    let mut rows: Vec<(bool, Vec<String>)> =
+        verdicts.iter().map(|verdict| (verdict.is_met, verdict_cells(verdict))).collect();
+    rows.extend(correctness(results));
     line(page, "## Goals\n");
-    let met = verdicts.iter().filter(|verdict| verdict.is_met).count();
-    let missed = verdicts.len() - met;
+    let met = rows.iter().filter(|(is_met, _)| *is_met).count();
+    let missed = rows.len() - met;
     line(page, &format!("{met} met, {missed} not met, {} not measured here.\n", open.len()));
-    if !verdicts.is_empty() {
+    if !rows.is_empty() {
         header(page, &["goal", "cell", "who", "median", "other", "is", "wanted", "verdict"]);
-        for verdict in &verdicts {
-            row(page, &verdict_cells(verdict));
+        for (is_met, mut cells) in rows {
+            cells.push(if is_met { "met" } else { "**not met**" }.to_owned());
+            row(page, &cells);
         }
         line(page, "");
     }
     if !open.is_empty() {
-        let names: Vec<String> = open.iter().map(open_goal).collect();
-        line(page, &format!("Not measured here: {}.\n", names.join("; ")));
+        line(page, &format!("Not measured here:\n\n{}\n", open_goals(&open).join("\n")));
     }
 }
 
 fn verdict_cells(verdict: &Verdict) -> Vec<String> {
-    let comparison = &verdict.comparison;
-    let other = comparison.other.as_ref().map(|(name, value)| format!("{name} {}", figure(*value)));
-    let (is, wanted) = match verdict.goal.bound {
-        Bound::AtMost(limit) => (figure(comparison.figure), format!("≤ {}", figure(limit))),
-        Bound::AtMostTimes(limit, _) => (times(comparison.figure), format!("≤ {limit} ×")),
-        Bound::TimesBelow(limit, _) => (times(comparison.figure) + " below", format!("≥ {limit} × below")),
-        Bound::TimesAbove(limit, _) => (times(comparison.figure), format!("≥ {limit} ×")),
+    let (median, other, is) = match &verdict.comparison {
+        None => ("failed".to_owned(), None, ABSENT.to_owned()),
+        Some(comparison) => {
+            let is = match verdict.goal.bound {
+                Bound::AtMost(_) => figure(comparison.figure),
+                Bound::AtMostTimes(..) | Bound::TimesAbove(..) => times(comparison.figure),
+                Bound::TimesBelow(..) => times(comparison.figure) + " below",
+            };
+            let other = comparison.other.as_ref();
+            let other = other.map(|(name, value)| format!("{name} {}", figure(*value)));
+            (figure(comparison.ours), other, is)
+        }
     };
     vec![
         verdict.goal.title.to_owned(),
         verdict.goal.cell.unwrap_or("all").to_owned(),
         verdict.who.to_string(),
-        figure(comparison.ours),
+        median,
         other.unwrap_or_else(|| ABSENT.to_owned()),
         is,
-        wanted,
-        if verdict.is_met { "met" } else { "**not met**" }.to_owned(),
+        wanted(verdict.goal.bound),
     ]
 }
 
-fn open_goal(goal: &Goal) -> String {
-    goal.cell.map_or_else(|| goal.title.to_owned(), |cell| format!("{} ({cell})", goal.title))
+fn wanted(bound: Bound) -> String {
+    match bound {
+        Bound::AtMost(limit) => format!("≤ {}", figure(limit)),
+        Bound::AtMostTimes(limit, _) => format!("≤ {limit} ×"),
+        Bound::TimesBelow(limit, _) => format!("≥ {limit} × below"),
+        Bound::TimesAbove(limit, _) => format!("≥ {limit} ×"),
+    }
+}
+
+/// The goal that needs no comparison: each Lapwing does nothing wrong in any run.
+fn correctness(results: &Results) -> Vec<(bool, Vec<String>)> {
+    let judged = [Kind::Lapwing, Kind::LapwingOneShard].into_iter().filter_map(|who| {
+        let faults = Faults::of(who, results);
+        let is = format!("{} faults in {} runs", number(faults.total() as f64, 0), faults.runs);
+        let title = "nothing lost, doubled, reordered or refused; no failed run".to_owned();
+        let row = vec![title, "all".to_owned(), who.to_string(), ABSENT.to_owned(), ABSENT.to_owned(), is];
+        let wanted = "none".to_owned();
+        (faults.runs > 0).then(|| (faults.total() == 0, row.into_iter().chain([wanted]).collect()))
+    });
+    judged.collect()
+}
+
+/// A line for each title and limit's kind, with the cells.
+fn open_goals(goals: &[Goal]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for goal in goals {
+        let title = match goal.bound.other() {
+            Some(other) => format!("{}, against {other}", goal.title),
+            None => goal.title.to_owned(),
+        };
+        let cell = goal.cell.unwrap_or("all");
+        match lines.iter_mut().find(|(known, _)| *known == title) {
+            Some((_, cells)) => cells.push(cell),
+            None => lines.push((title, vec![cell])),
+        }
+    }
+    lines.into_iter().map(|(title, cells)| format!("- {title}: {}", cells.join("; "))).collect()
 }
 
 fn faults(page: &mut String, results: &Results) {
@@ -138,7 +180,7 @@ fn faults(page: &mut String, results: &Results) {
         ];
         let mut cells = vec![participant.kind.to_string()];
         cells.extend(counts.map(|count| number(count as f64, 0)));
-        cells.push(if found.is_none() { "right" } else { "**wrong**" }.to_owned());
+        cells.push(if found.total() == 0 { "right" } else { "**wrong**" }.to_owned());
         row(page, &cells);
     }
     line(page, "");
@@ -164,6 +206,10 @@ fn failures(page: &mut String, results: &Results) {
 
 /// One number: peers down, cells across.
 fn by_cell(page: &mut String, results: &Results, cells: &[&str], metric: &Metric) {
+    let has_value = |kind| cells.iter().any(|cell| value(results, kind, cell, metric) != ABSENT);
+    if !results.participants.iter().any(|participant| has_value(participant.kind)) {
+        return;
+    }
     line(page, &format!("### {}\n", capitalised(metric.title)));
     let mut columns = vec!["peer"];
     columns.extend(cells);
@@ -197,7 +243,7 @@ fn by_metric(page: &mut String, results: &Results, cell: &str, metrics: &[Metric
 /// A median, with the number of runs that are not in it because they failed.
 fn value(results: &Results, peer: Kind, cell: &str, metric: &Metric) -> String {
     let runs = results.runs(peer, cell).count();
-    let without = results.runs(peer, cell).filter(|run| run.failure.is_some() || run.died).count();
+    let without = results.runs(peer, cell).filter(|run| run.has_failed()).count();
     match results.median(peer, cell, metric.field) {
         Some(value) if without == 0 => number(value, metric.decimals),
         Some(value) => format!("{} ({without} of {runs} failed)", number(value, metric.decimals)),
@@ -313,14 +359,15 @@ mod tests {
         let page = page(&results(runs));
         for expected in [
             "2026-01-31, on 2 cores of An X, 4.0 GiB of memory, Linux 6.1.",
-            "1 met, 1 not met, ",
+            "2 met, 1 not met, ",
             "| CPU per message | fan-in q0 | lapwing | 0.300 | bare 0.100 | 3.00 × | ≤ 4 × | met |",
             "| CPU per message | pairs50 q0 | lapwing | 0.700 | bare 0.100 | 7.00 × | ≤ 5 × | **not met** |",
-            "Not measured here: CPU per message (fan-out50 q0); ",
+            "- CPU per message, against bare: fan-out50 q0; fan-in q1;",
+            "| lapwing | – | – | 0 faults in 2 runs | none | met |",
             "| lapwing | 2 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | right |",
             "| bare | 3 | 0 | 0 | 7 | 0 | 0 | 0 | 0 | **wrong** |",
             "### CPU µs per delivered message\n\n| peer | fan-in q0 | pairs50 q0 | fan-out50 q0 |\n|---|---|---|---|\n",
-            "| lapwing | 0.30 | 0.70 | – |\n",
+            "| lapwing | 0.300 | 0.700 | – |\n",
             "| bare | bare 1.0 | a toy that parses and forwards, and nothing else | 3.0 | – |",
         ] {
             assert!(page.contains(expected), "{expected}\n\n{page}");

@@ -10,7 +10,8 @@ use super::scenario::Set;
 pub(super) struct Verdict {
     pub(super) goal: Goal,
     pub(super) who: Kind,
-    pub(super) comparison: Comparison,
+    /// Nothing when every run of Lapwing has failed.
+    pub(super) comparison: Option<Comparison>,
     pub(super) is_met: bool,
 }
 
@@ -29,8 +30,7 @@ pub(super) fn judge(goals: &[Goal], results: &Results) -> (Vec<Verdict>, Vec<Goa
     let (mut verdicts, mut open) = (Vec::new(), Vec::new());
     for goal in goals {
         let who = variants(goal.of, results);
-        let mut found: Vec<Verdict> =
-            who.iter().filter_map(|&who| Some(verdict(goal, who, compare(goal, who, results)?))).collect();
+        let mut found: Vec<Verdict> = who.into_iter().filter_map(|who| verdict(goal, who, results)).collect();
         if found.is_empty() {
             open.push(goal.clone());
         }
@@ -39,12 +39,20 @@ pub(super) fn judge(goals: &[Goal], results: &Results) -> (Vec<Verdict>, Vec<Goa
     (verdicts, open)
 }
 
-fn verdict(goal: &Goal, who: Kind, comparison: Comparison) -> Verdict {
-    let is_met = match goal.bound {
+fn verdict(goal: &Goal, who: Kind, results: &Results) -> Option<Verdict> {
+    let comparison = compare(goal, who, results);
+    let is_met = comparison.as_ref().is_some_and(|comparison| match goal.bound {
         Bound::AtMost(limit) | Bound::AtMostTimes(limit, _) => comparison.figure <= limit,
         Bound::TimesBelow(limit, _) | Bound::TimesAbove(limit, _) => comparison.figure >= limit,
-    };
-    Verdict { goal: goal.clone(), who, comparison, is_met }
+    });
+    let is_judged = comparison.is_some() || has_failed(goal, who, results);
+    is_judged.then(|| Verdict { goal: goal.clone(), who, comparison, is_met })
+}
+
+/// Whether there are runs of `who`, and none of them has a result.
+fn has_failed(goal: &Goal, who: Kind, results: &Results) -> bool {
+    let mut runs = results.runs(who, goal.cell.unwrap_or_default()).peekable();
+    runs.peek().is_some() && runs.all(Run::has_failed)
 }
 
 fn variants(of: Variant, results: &Results) -> Vec<Kind> {
@@ -62,16 +70,11 @@ fn compare(goal: &Goal, who: Kind, results: &Results) -> Option<Comparison> {
         let ours = results.median_of_all(who, goal.field)?;
         return Some(Comparison { ours, other: None, figure: ours });
     };
-    let (other, others) = match goal.bound {
-        Bound::AtMost(_) => {
-            let ours = results.median(who, cell, goal.field)?;
-            return Some(Comparison { ours, other: None, figure: ours });
-        }
-        Bound::AtMostTimes(_, other) | Bound::TimesBelow(_, other) | Bound::TimesAbove(_, other) => {
-            (other, places(other, who, cell))
-        }
+    let Some(other) = goal.bound.other() else {
+        let ours = results.median(who, cell, goal.field)?;
+        return Some(Comparison { ours, other: None, figure: ours });
     };
-    let compared = others.into_iter().filter_map(|place| {
+    let compared = places(other, who, cell).into_iter().filter_map(|place| {
         let (ours, theirs) = results.medians_of_same_rounds((who, cell), place, goal.field)?;
         let (figure, badness) = match goal.bound {
             Bound::TimesBelow(..) => (theirs / ours, ours / theirs),
@@ -136,9 +139,10 @@ impl Faults {
         self.refused += count("closed") + count("sub_failed") + count("bystander_closed");
     }
 
-    /// Whether nothing at all went wrong.
-    pub(super) fn is_none(self) -> bool {
-        self == Self { runs: self.runs, ..Self::default() }
+    /// All that went wrong.
+    pub(super) fn total(self) -> u64 {
+        let of_runs = self.failed + self.died + self.refused;
+        of_runs + self.lost + self.duplicated + self.reordered + self.protocol_errors
     }
 }
 
@@ -175,14 +179,14 @@ mod tests {
         ];
         for (bound, figure, is_met) in cases {
             let verdict = only(bound);
-            assert_eq!((verdict.comparison.figure, verdict.is_met), (figure, is_met), "{bound:?}");
+            assert_eq!((verdict.comparison.unwrap().figure, verdict.is_met), (figure, is_met), "{bound:?}");
         }
     }
 
     #[test]
     fn of_several_the_hardest_counts() {
         let several = Other::Each(&[Kind::Nats, Kind::Mosquitto, Kind::Rumqttd]);
-        let other = |bound| only(bound).comparison.other.unwrap().0;
+        let other = |bound| only(bound).comparison.unwrap().other.unwrap().0;
         assert_eq!(other(Bound::TimesAbove(1.0, several)), "mosquitto");
         assert_eq!(other(Bound::AtMostTimes(1.0, several)), "nats");
         assert_eq!(other(Bound::TimesBelow(1.0, several)), "nats");
@@ -195,6 +199,15 @@ mod tests {
         let other_variant = Goal { of: Variant::OneShard, ..goal(Bound::AtMost(1.0)) };
         let (verdicts, open) = judge(&[other_round, other_variant], &results);
         assert_eq!((verdicts.len(), open.len()), (0, 2));
+    }
+
+    #[test]
+    fn failing_is_not_meeting() {
+        let mut run = run("a", Kind::Lapwing, 1, "x", 1.0);
+        run.failure = Some("not done".to_owned());
+        let (verdicts, open) = judge(&[goal(Bound::AtMost(1.0))], &results(vec![run]));
+        assert_eq!((verdicts.len(), open.len()), (1, 0));
+        assert!(verdicts[0].comparison.is_none() && !verdicts[0].is_met);
     }
 
     #[test]
@@ -212,7 +225,7 @@ mod tests {
             run("a", Kind::Lapwing, 2, "x", 0.0),
             run("b", Kind::Lapwing, 1, "x", 0.0),
         ];
-        assert!(Faults::of(Kind::Lapwing, &results(runs.clone())).is_none());
+        assert_eq!(Faults::of(Kind::Lapwing, &results(runs.clone())).total(), 0);
         runs[0].values.insert("lost".to_owned(), 3.into());
         runs[1].died = true;
         runs[2].set = Set::Blast;
@@ -220,6 +233,6 @@ mod tests {
         runs[2].values.insert("bystander_reordered".to_owned(), 1.into());
         let faults = Faults::of(Kind::Lapwing, &results(runs));
         assert_eq!(faults, Faults { runs: 3, died: 1, lost: 3, reordered: 1, ..Faults::default() });
-        assert!(!faults.is_none());
+        assert_eq!(faults.total(), 5);
     }
 }
