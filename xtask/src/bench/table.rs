@@ -6,7 +6,7 @@ use super::goal::{Bound, Goal, all};
 use super::metric::{Metric, metrics};
 use super::peer::Kind;
 use super::result::{Participant, Results};
-use super::scenario::Set;
+use super::scenario::{Cell, Set};
 use super::verdict::{Faults, Verdict, judge};
 
 /// With more cells than this in a set, each number gets a table whose columns are the cells.
@@ -36,6 +36,7 @@ pub(super) fn page(results: &Results) -> String {
         }
     }
     participants(&mut page, results);
+    absences(&mut page, results);
     // One line at the end of the file.
     page.truncate(page.trim_end().len());
     page.push('\n');
@@ -272,6 +273,30 @@ fn participants(page: &mut String, results: &Results) {
     line(page, "");
 }
 
+/// Who is left out of which cells, and why: a line for each peer and reason.
+fn absences(page: &mut String, results: &Results) {
+    let mut lines: Vec<(String, &str, Vec<String>)> = Vec::new();
+    let all: Vec<Cell> = Set::ALL.iter().flat_map(|set| set.cells(results.seconds)).collect();
+    let measured = results.cells();
+    for participant in &results.participants {
+        for cell in all.iter().filter(|cell| measured.iter().any(|(_, name)| *name == cell.name)) {
+            let Some(reason) = participant.kind.absence(cell) else { continue };
+            let who = participant.kind.to_string();
+            match lines.iter_mut().find(|(peer, why, _)| *peer == who && *why == reason) {
+                Some((_, _, cells)) => cells.push(cell.name.clone()),
+                None => lines.push((who, reason, vec![cell.name.clone()])),
+            }
+        }
+    }
+    if !lines.is_empty() {
+        line(page, "Left out:\n");
+        for (who, reason, cells) in lines {
+            line(page, &format!("- {who}, since {reason}: {}", cells.join("; ")));
+        }
+        line(page, "");
+    }
+}
+
 const ABSENT: &str = "–";
 
 fn line(page: &mut String, text: &str) {
@@ -355,6 +380,7 @@ mod tests {
             runs.push(run(cell, Kind::Bare, 1, field, 0.1));
         }
         runs.push(run("fan-out50 q0", Kind::Bare, 1, field, 0.1));
+        runs.push(run("pairs50 q2", Kind::Mosquitto, 1, "x", 1.0));
         runs[3].values.insert("lost".to_owned(), 7.into());
         let page = page(&results(runs));
         for expected in [
@@ -366,8 +392,9 @@ mod tests {
             "| lapwing | – | – | 0 faults in 2 runs | none | met |",
             "| lapwing | 2 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | right |",
             "| bare | 3 | 0 | 0 | 7 | 0 | 0 | 0 | 0 | **wrong** |",
-            "### CPU µs per delivered message\n\n| peer | fan-in q0 | pairs50 q0 | fan-out50 q0 |\n|---|---|---|---|\n",
-            "| lapwing | 0.300 | 0.700 | – |\n",
+            "### CPU µs per delivered message\n\n| peer | fan-in q0 | pairs50 q0 | fan-out50 q0 | pairs50 q2 |\n|---|---|---|---|---|\n",
+            "| lapwing | 0.300 | 0.700 | – | – |\n",
+            "- bare, since it knows QoS 0 and 1 only: pairs50 q2\n",
             "| bare | bare 1.0 | a toy that parses and forwards, and nothing else | 3.0 | – |",
         ] {
             assert!(page.contains(expected), "{expected}\n\n{page}");
