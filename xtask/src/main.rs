@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to a terminal")]
 
+mod bench;
 mod command;
 mod conformance;
 mod fuzz;
@@ -32,6 +33,12 @@ Usage: cargo xtask <command>
   generate                          write docs/reference/configuration.md
   conformance [--check]             write (or check) docs/reference/conformance.md
   fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
+  bench [OPTION…]                   Lapwing against other brokers; writes bench/results (see bench/README.md)
+    --set A,B                       core, latency, idle, connect, wild, retained, offline, blast (all)
+    --peer A,B                      lapwing, lapwing-1-shard, mosquitto, rumqttd, nats, bare, relay (all)
+    --rounds N, --seconds S         rounds (5), and how long publishers publish (1)
+    --filter TEXT                   only cells with TEXT in their name
+    --name NAME, --report NAME      the name of the results; only write the page of these results anew
   help                              this text
 ";
 
@@ -61,6 +68,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["tidy"] => with_report(tidy::run),
         ["generate"] => generate::run(&repository::root()?),
         ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),
+        ["bench", options @ ..] => bench::run(&bench::Options::parse(options)?),
         ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
         _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
     }

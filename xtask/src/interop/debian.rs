@@ -18,7 +18,7 @@ pub(super) fn ensure(programs: &[&str], package: &str) -> Result<()> {
 }
 
 /// Installs `package` as root or through `sudo`. Where neither works, the error says what to install.
-pub(super) fn install(package: &str) -> Result<()> {
+pub(crate) fn install(package: &str) -> Result<()> {
     let advice = || format!("install the package `{package}` (Debian's name) and try again");
     let Some(administrator) = administrator() else { bail!("{}", advice()) };
     for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", package]] {

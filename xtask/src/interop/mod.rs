@@ -3,9 +3,9 @@
 //! The tests live in the top folder `interop/`. What they need is installed below `target/` and kept for the next run.
 //! They find the binary through the environment variable `LAPWING_BIN`.
 
-mod debian;
+pub(crate) mod debian;
 mod node;
-mod python;
+pub(crate) mod python;
 
 use std::path::Path;
 

@@ -48,7 +48,7 @@ fn requirement_sets(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Returns the interpreter of an environment that has `requirements`. The one of an earlier run is kept
 /// when neither the requirements nor the version of Python have changed.
-fn prepare(requirements: &Path, environment: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare(requirements: &Path, environment: &Path) -> Result<PathBuf> {
     let version = command::output(Command::new("python3").arg("--version")).context("Python 3 is needed")?;
     let wanted = format!("{version}{}", fs::read_to_string(requirements)?);
     let python = interpreter(environment);
