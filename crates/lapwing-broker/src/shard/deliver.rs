@@ -137,7 +137,7 @@ impl Shard {
             }
             let retain = distribution.publish.retain && target.retain_as_published;
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
                 self.spent += connection.outbox.len() - before;
@@ -155,7 +155,7 @@ impl Shard {
         match session.send(delivery, limits) {
             Ok(packet_id) => {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
-                connection.outbox.prepare(&mut self.pool);
+                connection.outbox.prepare(publish.payload.len(), &mut self.pool);
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
                     self.spent += connection.outbox.len() - before;
@@ -212,7 +212,7 @@ impl Shard {
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.resend() else { break };
             let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(0, &mut self.pool);
             if append_again(connection, resend, self.now) {
                 stat.messages_resent += 1;
             } else {
@@ -232,7 +232,7 @@ impl Shard {
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append_own(connection, &publish) {
                 stat.messages_sent.count(qos);
             } else {
@@ -287,7 +287,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append(connection, &publish, target, None) {
                 self.stat.messages_sent.count(qos);
             } else {
