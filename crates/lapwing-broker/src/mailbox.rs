@@ -15,9 +15,9 @@ pub(crate) enum Mail {
     /// A verdict on the client of a connection that waits for it.
     Verdict(ConnectionId, Verdict),
     /// A message of the program's own for all who subscribed to its topic, and whether it is retained.
-    Publish(Arc<Message>, bool),
+    Publish(Message, bool),
     /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
-    Send(SessionKey, Arc<Message>, QoS),
+    Send(SessionKey, Message, QoS),
     /// Stop accepting, tell every client, write what waits, and end.
     Shutdown,
 }

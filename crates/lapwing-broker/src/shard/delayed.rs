@@ -59,7 +59,7 @@ impl Shard {
             let Held { message, retain, origin } = entry.remove();
             self.delayed.bytes -= message.size();
             let mut publish = message.publish(self.now);
-            publish.qos = message.qos;
+            publish.qos = message.qos();
             publish.retain = retain;
             self.publish(&publish, Some(origin), false);
         }

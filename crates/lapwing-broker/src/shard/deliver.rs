@@ -1,7 +1,5 @@
 //! A message to clients: from the route of its topic to the outboxes and queues.
 
-use std::sync::Arc;
-
 use lapwing_proto::packet::{Ack, EncodeError, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
@@ -61,7 +59,7 @@ impl Variants {
 struct Distribution<'a> {
     publish: &'a Publish<'a>,
     /// The message as it is kept, made when the first receiver needs it.
-    kept: Option<Arc<Message>>,
+    kept: Option<Message>,
     now: Instant,
 }
 
@@ -69,7 +67,7 @@ impl Distribution<'_> {
     fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
         let message = self.kept.get_or_insert_with(|| Message::new(self.publish, self.now));
         Delivery {
-            message: Arc::clone(message),
+            message: message.clone(),
             qos,
             retain: self.publish.retain && target.retain_as_published,
             identifiers: target.identifiers.clone(),
@@ -227,7 +225,7 @@ impl Shard {
                 stat.messages_dropped.expired += 1;
                 continue;
             }
-            let (message, qos, retain) = (Arc::clone(&delivery.message), delivery.qos, delivery.retain);
+            let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
             let identifiers = delivery.identifiers.clone();
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
@@ -250,13 +248,13 @@ impl Shard {
     }
 
     /// Sends a message to one session, whatever it has subscribed to.
-    pub(super) fn send_to(&mut self, key: &SessionKey, message: &Arc<Message>, qos: QoS) {
+    pub(super) fn send_to(&mut self, key: &SessionKey, message: &Message, qos: QoS) {
         let Some(&session) = self.session_by_key.get(key) else {
             self.stat.messages_dropped.no_subscriber += 1;
             return;
         };
         let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
-        let publish = Publish { qos: message.qos, ..message.publish(self.now) };
+        let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
         let mut distribution = Distribution { publish: &publish, kept: None, now: self.now };
         self.variants.reset();
         self.deliver(&Target::new(session, &subscribed), &mut distribution);
@@ -272,8 +270,8 @@ impl Shard {
             return true; // it takes no member's turn
         }
         let Some(target) = self.choose_member(group) else { return false };
-        let publish = Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
-        let kept = Some(Arc::clone(message));
+        let publish = Publish { qos: message.qos(), retain: delivery.retain, ..message.publish(self.now) };
+        let kept = Some(message.clone());
         let mut distribution = Distribution { publish: &publish, kept, now: self.now };
         self.variants.reset();
         self.deliver(&target, &mut distribution);
@@ -281,8 +279,8 @@ impl Shard {
     }
 
     /// Sends one message to one connection, not by way of a subscription's route: a retained one.
-    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Arc<Message>) {
-        let qos = message.qos.min(target.qos);
+    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Message) {
+        let qos = message.qos().min(target.qos);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
         let Some(session) = self.sessions.get_mut(target.session.index as usize) else { return };
         if qos == QoS::AtMostOnce {
@@ -295,7 +293,7 @@ impl Shard {
             }
         } else {
             let identifiers = target.identifiers.clone();
-            let message = Arc::clone(message);
+            let message = message.clone();
             session.enqueue(Delivery { message, qos, retain: true, identifiers, group: None });
         }
         mark_dirty(&mut self.dirty, connection);

@@ -145,7 +145,7 @@ mod tests {
             outbox.prepare(10, &mut pool);
             outbox.bytes().extend([number; 10]);
             let is_large = outbox.bytes.capacity() >= LARGE;
-            assert_eq!(is_large, outbox.len() > FIRST_CAPACITY - SLACK);
+            assert_eq!(is_large, outbox.bytes.len() > FIRST_CAPACITY - SLACK);
             if number == 3 {
                 outbox.advance(10);
             }

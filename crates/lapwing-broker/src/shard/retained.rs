@@ -1,7 +1,6 @@
 //! Retained messages, and sending them to new subscriptions a step at a time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
@@ -20,17 +19,17 @@ const QUEUE_MAXIMUM: usize = 256;
 /// The last message of each topic that was published with RETAIN.
 #[derive(Debug, Default)]
 pub(super) struct Retained {
-    messages: NameTree<Arc<Message>>,
+    messages: NameTree<Message>,
     bytes: usize,
     /// Those that expire, the next one first.
     expiries: BTreeSet<(Instant, TopicNameBuf)>,
 }
 
 impl Retained {
-    fn insert(&mut self, name: TopicName<'_>, message: Arc<Message>) {
+    fn insert(&mut self, name: TopicName<'_>, message: Message) {
         self.remove(name);
         self.bytes += size(name, &message);
-        if let Some(expires) = message.expires {
+        if let Some(expires) = message.expires() {
             self.expiries.insert((expires, name.to_buf()));
         }
         self.messages.insert(name, message);
@@ -39,7 +38,7 @@ impl Retained {
     fn remove(&mut self, name: TopicName<'_>) {
         let Some(old) = self.messages.remove(name) else { return };
         self.bytes -= size(name, &old);
-        if let Some(expires) = old.expires {
+        if let Some(expires) = old.expires() {
             self.expiries.remove(&(expires, name.to_buf()));
         }
     }
@@ -149,7 +148,7 @@ impl Shard {
         let mut next =
             self.retained.messages.matches_after(pattern(filter.as_filter()), after, STEP, |_, message| {
                 if !message.is_expired(now) {
-                    messages.push(Arc::clone(message));
+                    messages.push(message.clone());
                 }
             });
         let mut messages = messages.into_iter();
