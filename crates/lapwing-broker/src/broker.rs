@@ -199,11 +199,11 @@ pub enum Recipient<'a> {
 }
 
 /// A message to hand to the shard. Its expiry interval begins when the shard has it.
-fn keep(publish: &Publish<'_>) -> Result<Arc<Message>, EncodeError> {
+fn keep(publish: &Publish<'_>) -> Result<Message, EncodeError> {
     let message = Publish { packet_id: Some(PacketId::FIRST), ..*publish };
     message.size(ProtocolVersion::V5)?;
     message.topic.ok_or(EncodeError::NoTopic)?;
-    Ok(Arc::new(Message::unpublished(&message)))
+    Ok(Message::unpublished(&message))
 }
 
 impl fmt::Debug for Broker {

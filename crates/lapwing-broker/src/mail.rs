@@ -18,9 +18,9 @@ pub(crate) enum Mail {
     /// A verdict on the client of a connection that waits for it.
     Verdict(ConnectionId, Verdict),
     /// A message of the program's own for all who subscribed to its topic, and whether it is retained.
-    Publish(Arc<Message>, bool),
+    Publish(Message, bool),
     /// A message for one session, by its key, at this quality of service, whatever it subscribed to.
-    Send(SessionKey, Arc<Message>, QoS),
+    Send(SessionKey, Message, QoS),
     /// Messages from the clients of another shard for sessions of this one.
     Batch(Batch),
     /// A connection whose session is one of this shard. The socket is there wherever there are sockets at all.
@@ -90,7 +90,7 @@ enum Body {
     /// So many of the batch's bytes.
     Copied(u32),
     /// A large message, or one that is kept anyway.
-    Kept(Arc<Message>),
+    Kept(Message),
 }
 
 /// Messages up to this size are copied into a batch: cheaper than counting references from two threads.
@@ -101,7 +101,7 @@ const SPARE_CAPACITY: usize = 512 * 1024;
 /// One message of a batch, for some sessions.
 pub(crate) struct Entrusted<'a> {
     pub(crate) publish: Publish<'a>,
-    pub(crate) kept: Option<&'a Arc<Message>>,
+    pub(crate) kept: Option<&'a Message>,
     pub(crate) targets: &'a Arc<[Target]>,
 }
 
@@ -113,12 +113,12 @@ impl Batch {
     pub(crate) fn push(
         &mut self,
         publish: &Publish<'_>,
-        kept: Option<&Arc<Message>>,
+        kept: Option<&Message>,
         targets: &Arc<[Target]>,
         now: Instant,
     ) -> Result<(), EncodeError> {
         let body = if publish.payload.len() > COPIED_MAXIMUM {
-            let message = kept.map_or_else(|| Message::new(publish, now), Arc::clone);
+            let message = kept.map_or_else(|| Message::new(publish, now), Message::clone);
             self.kept_bytes += message.size();
             Body::Kept(message)
         } else {

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, SubscriptionIdentifier};
@@ -5,59 +6,97 @@ use lapwing_proto::session::Instant;
 
 use crate::shared::GroupId;
 
-/// A message that is kept: retained, queued, or in flight.
+/// A message that is kept: retained, queued, or in flight. A clone is another reference to it.
 ///
-/// It is kept as an encoded 5.0 PUBLISH at QoS 0: one piece of memory whatever properties it has, and
-/// decoding it again costs less than a cache miss.
-#[derive(Debug)]
-pub(crate) struct Message {
-    encoded: Box<[u8]>,
-    /// The QoS at which it was published.
-    pub(crate) qos: QoS,
-    /// When it is of no use any more.
-    pub(crate) expires: Option<Instant>,
+/// It is one piece of memory, whatever properties it has: a byte with its QoS and whether it expires, when it does
+/// so, and an encoded 5.0 PUBLISH at QoS 0. Decoding that again costs less than a cache miss.
+#[derive(Debug, Clone)]
+pub(crate) struct Message(Arc<[u8]>);
+
+const QOS: u8 = 0b011;
+const EXPIRES: u8 = 0b100;
+/// What is before the PUBLISH: without and with the point in time of expiry.
+const HEADER: usize = 1;
+const HEADER_EXPIRES: usize = 1 + size_of::<u64>();
+/// References to it that are counted in front of the bytes.
+const COUNTERS: usize = 2 * size_of::<usize>();
+/// What the buffer in which messages are put together may keep from one to the next.
+const SCRATCH_MAXIMUM: usize = 64 * 1024;
+
+thread_local! {
+    /// Where messages are put together before their size is known.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Message {
     /// Keeps `publish`, which is published now. Its topic must be there; its delivery (flags, packet identifier, alias,
     /// subscription identifiers) is not part of the message.
-    pub(crate) fn new(publish: &Publish<'_>, now: Instant) -> Arc<Self> {
+    pub(crate) fn new(publish: &Publish<'_>, now: Instant) -> Self {
         let interval = publish.properties.message_expiry_interval;
         let expires = interval.map(|seconds| now + std::time::Duration::from_secs(seconds.into()));
-        Arc::new(Self { expires, ..Self::unpublished(publish) })
+        Self::keep(publish, expires)
     }
 
     /// As [`new`](Self::new), for a message that is published later, so that its expiry interval has not
     /// begun.
     pub(crate) fn unpublished(publish: &Publish<'_>) -> Self {
-        let mut encoded = Vec::new();
+        Self::keep(publish, None)
+    }
+
+    fn keep(publish: &Publish<'_>, expires: Option<Instant>) -> Self {
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        match expires {
+            Some(expires) => {
+                scratch.push(publish.qos.bits() | EXPIRES);
+                scratch.extend_from_slice(&expires.as_millis().to_ne_bytes());
+            }
+            None => scratch.push(publish.qos.bits()),
+        }
         // It was decoded from a packet that had at least these fields, so that it has an encoding.
-        encode(publish, &mut encoded).expect("a decoded PUBLISH can be encoded");
-        Self { encoded: encoded.into(), qos: publish.qos, expires: None }
+        encode(publish, &mut scratch).expect("a decoded PUBLISH can be encoded");
+        let message = Self(Arc::from(&scratch[..]));
+        if scratch.capacity() <= SCRATCH_MAXIMUM {
+            SCRATCH.set(scratch);
+        }
+        message
     }
 
     /// The message as a PUBLISH at QoS 0, with what remains of its expiry interval `[MQTT-3.3.2-6]`: 0 if it
     /// has expired.
     pub(crate) fn publish(&self, now: Instant) -> Publish<'_> {
-        let mut input = &self.encoded[..];
+        let expires = self.expires();
+        let mut input = &self.0[if expires.is_some() { HEADER_EXPIRES } else { HEADER }..];
         let frame = Frame::split(&mut input, u32::MAX).ok().flatten();
         let frame = frame.expect("a message is one whole packet");
         let mut publish = Publish::decode(frame, ProtocolVersion::V5).expect("a message was encoded here");
-        if let Some(expires) = self.expires {
+        if let Some(expires) = expires {
             let seconds = expires.since(now).as_millis().div_ceil(1000);
             publish.properties.message_expiry_interval = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         }
         publish
     }
 
+    /// The QoS at which it was published.
+    pub(crate) fn qos(&self) -> QoS {
+        QoS::from_bits(self.0[0] & QOS).unwrap_or(QoS::AtMostOnce)
+    }
+
+    /// When it is of no use any more.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        let is_expiring = self.0[0] & EXPIRES != 0;
+        let (ms, _) = self.0[HEADER..].split_first_chunk().filter(|_| is_expiring)?;
+        Some(Instant::from_millis(u64::from_ne_bytes(*ms)))
+    }
+
     /// Whether it has expired, so that no delivery of it may begin `[MQTT-3.3.2-5]`.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.expires().is_some_and(|expires| expires <= now)
     }
 
     /// Bytes that keeping it takes.
     pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.encoded.len()
+        size_of::<Self>() + COUNTERS + self.0.len()
     }
 }
 
@@ -79,7 +118,7 @@ pub(crate) fn encode(publish: &Publish<'_>, out: &mut Vec<u8>) -> Result<(), Enc
 /// A message on its way to one session.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Message,
     /// The QoS of this delivery: 1 or 2.
     pub(crate) qos: QoS,
     /// The RETAIN flag of this delivery.
@@ -92,3 +131,45 @@ pub(crate) struct Delivery {
 
 /// The subscription identifiers of a delivery; nearly always none.
 pub(crate) type Identifiers = Option<Arc<[SubscriptionIdentifier]>>;
+
+#[cfg(test)]
+mod tests {
+    use lapwing_proto::topic::TopicName;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_what_was_kept_but_for_its_delivery() {
+        let (now, later) = (Instant::from_millis(5_000), Instant::from_millis(7_001));
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for interval in [None, Some(0), Some(3), Some(u32::MAX)] {
+                let mut publish = Publish::new(TopicName::new("a/b").unwrap(), b"payload");
+                publish.properties.content_type = Some("text");
+                publish.properties.message_expiry_interval = interval;
+                let delivered = Publish { qos, dup: true, retain: true, ..publish };
+                let message = Message::new(&delivered, now);
+                assert_eq!(message.qos(), qos);
+                let after = |seconds: u32| now + std::time::Duration::from_secs(seconds.into());
+                assert_eq!(message.expires(), interval.map(after));
+                assert_eq!(message.publish(now), publish);
+                assert_eq!(message.is_expired(later), interval == Some(0));
+                // Two seconds and a bit later the third has begun.
+                publish.properties.message_expiry_interval =
+                    interval.map(|seconds| seconds.saturating_sub(2));
+                assert_eq!(message.publish(later), publish);
+
+                let unpublished = Message::unpublished(&delivered);
+                assert_eq!((unpublished.qos(), unpublished.expires()), (qos, None));
+                assert_eq!(unpublished.publish(later).properties.message_expiry_interval, interval);
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_nearly_that_of_its_packet() {
+        let publish = Publish::new(TopicName::new("a/b").unwrap(), &[7; 100_000]);
+        let (size, packet) =
+            (Message::unpublished(&publish).size(), publish.size(ProtocolVersion::V5).unwrap());
+        assert!((packet..packet + 48).contains(&size), "{size}");
+    }
+}

@@ -62,7 +62,7 @@ impl Shard {
             self.shared.delayed.fetch_sub(1, Ordering::Relaxed);
             self.shared.delayed_bytes.fetch_sub(message.size(), Ordering::Relaxed);
             let mut publish = message.publish(self.now);
-            publish.qos = message.qos;
+            publish.qos = message.qos();
             publish.retain = retain;
             self.publish(&publish, Some(origin), false);
         }

@@ -1,7 +1,5 @@
 //! A message to clients: from the route of its topic to the outboxes and queues.
 
-use std::sync::Arc;
-
 use lapwing_proto::packet::{Ack, EncodeError, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
@@ -62,7 +60,7 @@ impl Variants {
 struct Distribution<'a> {
     publish: &'a Publish<'a>,
     /// The message as it is kept, made when the first receiver needs it.
-    kept: Option<Arc<Message>>,
+    kept: Option<Message>,
     now: Instant,
 }
 
@@ -70,7 +68,7 @@ impl Distribution<'_> {
     fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
         let message = self.kept.get_or_insert_with(|| Message::new(self.publish, self.now));
         Delivery {
-            message: Arc::clone(message),
+            message: message.clone(),
             qos,
             retain: self.publish.retain && target.retain_as_published,
             identifiers: target.identifiers.clone(),
@@ -98,7 +96,7 @@ impl Shard {
         &mut self,
         route: &Route,
         publish: &Publish<'_>,
-        kept: Option<Arc<Message>>,
+        kept: Option<Message>,
         origin: Option<SessionId>,
     ) -> usize {
         let mut distribution = Distribution { publish, kept, now: self.now };
@@ -120,12 +118,7 @@ impl Shard {
     }
 
     /// Passes a message of another shard's client to sessions of this one.
-    pub(super) fn deliver_here(
-        &mut self,
-        publish: &Publish<'_>,
-        kept: Option<&Arc<Message>>,
-        targets: &[Target],
-    ) {
+    pub(super) fn deliver_here(&mut self, publish: &Publish<'_>, kept: Option<&Message>, targets: &[Target]) {
         let mut distribution = Distribution { publish, kept: kept.cloned(), now: self.now };
         self.variants.reset();
         for target in targets {
@@ -189,7 +182,7 @@ impl Shard {
             }
             let retain = distribution.publish.retain && target.retain_as_published;
             let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append(connection, &publish, target, Some(&mut self.variants)) {
                 sent.count(qos);
                 self.spent += connection.outbox.len() - before;
@@ -207,7 +200,7 @@ impl Shard {
         match session.send(delivery, limits) {
             Ok(packet_id) => {
                 let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
-                connection.outbox.prepare(&mut self.pool);
+                connection.outbox.prepare(publish.payload.len(), &mut self.pool);
                 if append(connection, &publish, target, Some(&mut self.variants)) {
                     sent.count(qos);
                     self.spent += connection.outbox.len() - before;
@@ -263,7 +256,7 @@ impl Shard {
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.resend() else { break };
             let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(0, &mut self.pool);
             if append_again(connection, resend, self.now) {
                 stat.messages_resent += 1;
             } else {
@@ -278,12 +271,12 @@ impl Shard {
                 stat.messages_dropped.expired += 1;
                 continue;
             }
-            let (message, qos, retain) = (Arc::clone(&delivery.message), delivery.qos, delivery.retain);
+            let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
             let identifiers = delivery.identifiers.clone();
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
             let publish = with_identifiers(publish, identifiers.as_deref());
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append_own(connection, &publish) {
                 stat.messages_sent.count(qos);
             } else {
@@ -301,14 +294,14 @@ impl Shard {
     }
 
     /// Sends a message to one session, whatever it has subscribed to.
-    pub(super) fn send_to(&mut self, key: &SessionKey, message: &Arc<Message>, qos: QoS) {
+    pub(super) fn send_to(&mut self, key: &SessionKey, message: &Message, qos: QoS) {
         let Some(session) = self.shared.registry.session(key).filter(|session| session.shard() == self.id)
         else {
             self.stat.messages_dropped.no_subscriber += 1;
             return;
         };
         let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
-        let publish = Publish { qos: message.qos, ..message.publish(self.now) };
+        let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
         let mut distribution = Distribution { publish: &publish, kept: None, now: self.now };
         self.variants.reset();
         self.deliver(&Target::new(session, &subscribed), &mut distribution);
@@ -324,21 +317,21 @@ impl Shard {
             return true; // it takes no member's turn
         }
         let Some(group) = self.shared.subscriptions.group(group) else { return false };
-        let publish = Publish { qos: message.qos, retain: delivery.retain, ..message.publish(self.now) };
-        let kept = Some(Arc::clone(message));
+        let publish = Publish { qos: message.qos(), retain: delivery.retain, ..message.publish(self.now) };
+        let kept = Some(message.clone());
         let mut distribution = Distribution { publish: &publish, kept, now: self.now };
         self.variants.reset();
         self.deliver_to_member(&group, &mut distribution)
     }
 
     /// Sends one message to one connection, not by way of a subscription's route: a retained one.
-    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Arc<Message>) {
-        let qos = message.qos.min(target.qos);
+    pub(super) fn deliver_retained(&mut self, id: ConnectionId, target: &Target, message: &Message) {
+        let qos = message.qos().min(target.qos);
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
         let Some(session) = self.sessions.get_mut(target.session.index()) else { return };
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
-            connection.outbox.prepare(&mut self.pool);
+            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
             if append(connection, &publish, target, None) {
                 self.stat.messages_sent.count(qos);
             } else {
@@ -346,7 +339,7 @@ impl Shard {
             }
         } else {
             let identifiers = target.identifiers.clone();
-            let message = Arc::clone(message);
+            let message = message.clone();
             session.enqueue(Delivery { message, qos, retain: true, identifiers, group: None });
         }
         mark_dirty(&mut self.dirty, connection);

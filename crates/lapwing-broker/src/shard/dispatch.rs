@@ -30,7 +30,7 @@ impl Shard {
         &mut self,
         shard: ShardId,
         publish: &Publish<'_>,
-        kept: Option<&Arc<Message>>,
+        kept: Option<&Message>,
         targets: &Arc<[Target]>,
     ) {
         let batches = &mut self.dispatch.batches;

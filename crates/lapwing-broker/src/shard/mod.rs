@@ -309,7 +309,7 @@ impl Shard {
                 self.resumed.push(id);
             }
             Mail::Publish(message, retain) => {
-                self.publish(&Publish { qos: message.qos, retain, ..message.publish(now) }, None, false);
+                self.publish(&Publish { qos: message.qos(), retain, ..message.publish(now) }, None, false);
             }
             Mail::Send(key, message, qos) => self.send_to(&key, &message, qos),
             Mail::Shutdown => self.shut_down(),

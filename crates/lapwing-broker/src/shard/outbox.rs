@@ -7,9 +7,13 @@ pub(crate) struct Outbox {
 
 /// Buffers that are used by one connection after another, so that a turn does not take from the system what the turn
 /// before gave back. It keeps at most [`POOL_BYTES_MAXIMUM`] while they are not in use.
+///
+/// Those for some acknowledgements and those for many messages are kept apart: if they were not, each would now and
+/// then be used for messages, and all of them together would be more than a cache holds.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
-    buffers: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
     bytes: usize,
 }
 
@@ -17,14 +21,18 @@ pub(super) struct BufferPool {
 const POOL_BYTES_MAXIMUM: usize = super::TURN_BUDGET;
 /// What a buffer begins with where the pool has none: enough for the acknowledgements of a usual turn.
 const FIRST_CAPACITY: usize = 512;
+/// From this capacity on a buffer is large.
+const LARGE: usize = 4096;
+/// What a message takes beside its payload, if it has a short topic and few properties.
+const SLACK: usize = 128;
 /// A reader that is behind keeps a buffer of this size, however little is in it.
 const KEPT_CAPACITY: usize = 4096;
 
 impl BufferPool {
-    fn take(&mut self) -> Vec<u8> {
-        let Some(buffer) = self.buffers.pop() else { return Vec::with_capacity(FIRST_CAPACITY) };
+    fn take(&mut self, is_large: bool) -> Option<Vec<u8>> {
+        let buffer = if is_large { &mut self.large } else { &mut self.small }.pop()?;
         self.bytes -= buffer.capacity();
-        buffer
+        Some(buffer)
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
@@ -32,7 +40,7 @@ impl BufferPool {
         if capacity >= FIRST_CAPACITY && self.bytes + capacity <= POOL_BYTES_MAXIMUM {
             buffer.clear();
             self.bytes += capacity;
-            self.buffers.push(buffer);
+            if capacity >= LARGE { &mut self.large } else { &mut self.small }.push(buffer);
         }
     }
 }
@@ -75,12 +83,26 @@ impl Outbox {
         }
     }
 
-    /// Takes a buffer out of the pool if it has none: something is about to be appended. Without this call the
-    /// buffer is made when it is needed.
-    pub(super) fn prepare(&mut self, pool: &mut BufferPool) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.take();
+    /// Something is about to be appended, with so many bytes of payload: takes a buffer out of the pool if there
+    /// is no room. Without this call the buffer grows as any vector does.
+    pub(super) fn prepare(&mut self, payload: usize, pool: &mut BufferPool) {
+        let size = payload + SLACK;
+        if self.bytes.capacity() - self.bytes.len() < size && self.bytes.capacity() < LARGE {
+            self.enlarge(size, pool);
         }
+    }
+
+    #[cold]
+    fn enlarge(&mut self, size: usize, pool: &mut BufferPool) {
+        let is_large = self.bytes.capacity() > 0 || size > FIRST_CAPACITY;
+        let buffer = match pool.take(is_large) {
+            Some(buffer) => buffer,
+            None if is_large => return,
+            None => Vec::with_capacity(FIRST_CAPACITY),
+        };
+        let small = std::mem::replace(&mut self.bytes, buffer);
+        self.bytes.extend_from_slice(&small);
+        pool.give(small);
     }
 
     /// The turn has written what it could: an empty buffer goes back to the pool, and a large one with little in it
@@ -103,16 +125,33 @@ mod tests {
     #[test]
     fn an_empty_outbox_has_no_memory_and_its_buffer_is_used_again() {
         let (mut pool, mut one, mut other) = (BufferPool::default(), Outbox::default(), Outbox::default());
-        one.prepare(&mut pool);
+        one.prepare(10_000, &mut pool);
         one.bytes().extend([7; 10_000]);
         one.advance(9_000);
         assert_eq!(one.pending(), [7; 1000]);
         one.advance(1000);
         one.settle(&mut pool);
-        assert_eq!((one.bytes.capacity(), pool.buffers.len()), (0, 1));
-        other.prepare(&mut pool);
+        assert_eq!((one.bytes.capacity(), pool.large.len()), (0, 1));
+        other.prepare(10_000, &mut pool);
         assert!(other.bytes.capacity() >= 10_000 && other.is_empty());
-        assert_eq!((pool.buffers.len(), pool.bytes), (0, 0));
+        assert_eq!((pool.large.len(), pool.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_small_buffer_is_exchanged_for_a_large_one_once_there_is_no_room() {
+        let (mut pool, mut outbox) = (BufferPool::default(), Outbox::default());
+        pool.give(Vec::with_capacity(LARGE));
+        for number in 0..100_u8 {
+            outbox.prepare(10, &mut pool);
+            outbox.bytes().extend([number; 10]);
+            let is_large = outbox.bytes.capacity() >= LARGE;
+            assert_eq!(is_large, outbox.bytes.len() > FIRST_CAPACITY - SLACK);
+            if number == 3 {
+                outbox.advance(10);
+            }
+        }
+        assert!(outbox.pending().iter().copied().eq((1..100).flat_map(|number| [number; 10])));
+        assert_eq!((pool.small.len(), pool.large.len(), pool.bytes), (1, 0, FIRST_CAPACITY));
     }
 
     #[test]
@@ -136,10 +175,10 @@ mod tests {
         for _ in 0..20 {
             pool.give(Vec::with_capacity(POOL_BYTES_MAXIMUM / 10));
         }
-        assert!(pool.bytes <= POOL_BYTES_MAXIMUM && pool.buffers.len() == 10);
+        assert!(pool.bytes <= POOL_BYTES_MAXIMUM && pool.large.len() == 10);
         pool.give(Vec::new());
-        assert_eq!(pool.buffers.len(), 10);
-        let kept: usize = std::iter::repeat_with(|| pool.take().capacity()).take(10).sum();
+        assert!(pool.small.is_empty());
+        let kept: usize = std::iter::from_fn(|| pool.take(true)).map(|buffer| buffer.capacity()).sum();
         assert!(kept > POOL_BYTES_MAXIMUM / 2 && pool.bytes == 0);
     }
 }

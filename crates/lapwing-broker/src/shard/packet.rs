@@ -110,7 +110,7 @@ impl Shard {
         };
         let Some(open) = connection.open() else { return };
         let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
-        connection.outbox.prepare(&mut self.pool);
+        connection.outbox.prepare(0, &mut self.pool);
         let start = connection.outbox.bytes().len();
         let encoded = packet.encode(version, connection.outbox.bytes());
         let size = connection.outbox.bytes().len() - start;

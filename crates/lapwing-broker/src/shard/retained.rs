@@ -104,9 +104,9 @@ impl Shard {
         let now = self.now;
         let mut messages = Vec::new();
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let keep = |message: &Arc<Message>| {
+        let keep = |message: &Message| {
             if !message.is_expired(now) {
-                messages.push(Arc::clone(message));
+                messages.push(message.clone());
             }
         };
         let pattern = pattern(filter.as_filter());

@@ -39,7 +39,7 @@ impl Shard {
         let Some(will) = self.session_mut(id).and_then(|session| session.will.take()) else { return };
         let Will { message, retain, client, .. } = *will;
         let mut publish = message.publish(self.now);
-        publish.qos = message.qos;
+        publish.qos = message.qos();
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
         match self.admit(&client, name, &publish) {

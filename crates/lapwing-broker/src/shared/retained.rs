@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
@@ -25,7 +25,7 @@ pub(crate) struct RetainedMessages {
 /// The last message of each topic that was published with RETAIN.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
-    messages: NameTree<Arc<Message>>,
+    messages: NameTree<Message>,
     bytes: usize,
     /// Those that expire, the next one first.
     expiries: BTreeSet<(Instant, TopicNameBuf)>,
@@ -82,7 +82,7 @@ impl Retained {
         publish: &Publish<'_>,
         limits: &Limits,
         now: Instant,
-    ) -> Option<Option<Arc<Message>>> {
+    ) -> Option<Option<Message>> {
         let name = publish.topic?;
         if publish.payload.is_empty() {
             self.remove(name);
@@ -98,13 +98,13 @@ impl Retained {
         if is_too_many || (is_more && total > limits.retained_bytes_maximum) {
             return None;
         }
-        self.insert(name, Arc::clone(&message));
+        self.insert(name, message.clone());
         Some(Some(message))
     }
 
-    fn insert(&mut self, name: TopicName<'_>, message: Arc<Message>) {
+    fn insert(&mut self, name: TopicName<'_>, message: Message) {
         self.bytes += size(name, &message);
-        if let Some(expires) = message.expires {
+        if let Some(expires) = message.expires() {
             self.expiries.insert((expires, name.to_buf()));
         }
         if let Some(old) = self.messages.insert(name, message) {
@@ -120,8 +120,8 @@ impl Retained {
 
     fn forget(&mut self, name: TopicName<'_>, old: &Message) {
         self.bytes -= size(name, old);
-        let is_same = |new: &Arc<Message>| new.expires == old.expires;
-        if let Some(expires) = old.expires.filter(|_| !self.messages.get(name).is_some_and(is_same)) {
+        let is_same = |new: &Message| new.expires() == old.expires();
+        if let Some(expires) = old.expires().filter(|_| !self.messages.get(name).is_some_and(is_same)) {
             self.expiries.remove(&(expires, name.to_buf()));
         }
     }
@@ -133,7 +133,7 @@ impl Retained {
         filter: TopicFilter<'_>,
         after: Option<TopicName<'_>>,
         maximum: usize,
-        mut visit: impl FnMut(&Arc<Message>),
+        mut visit: impl FnMut(&Message),
     ) -> Option<TopicNameBuf> {
         self.messages.matches_after(filter, after, maximum, |_, message| visit(message))
     }

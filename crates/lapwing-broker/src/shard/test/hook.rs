@@ -93,11 +93,11 @@ fn mail(broker: &Broker, mail: Mail) {
     broker.send(mail);
 }
 
-fn own_message(payload: &str) -> Arc<Message> {
+fn own_message(payload: &str) -> Message {
     let mut publish = Publish::new(TopicName::new("own/topic").unwrap(), payload.as_bytes());
     publish.qos = qos(2);
     publish.properties.message_expiry_interval = Some(10);
-    Arc::new(Message::unpublished(&publish))
+    Message::unpublished(&publish)
 }
 
 #[test]
