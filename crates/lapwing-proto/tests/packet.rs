@@ -337,7 +337,7 @@ fn what_is_too_long_is_not_written() {
     assert_eq!(connect.encode(&mut bytes), Ok(()));
     bytes.clear();
     let payload = vec![0; 268_435_455 - 2];
-    let topic = lapwing_proto::topic::TopicName::new("t").unwrap();
+    let topic = TopicName::new("t").unwrap();
     let publish = Publish::new(topic, &payload);
     let result = publish.encode(ProtocolVersion::V311, &mut bytes);
     assert_eq!(result, Err(EncodeError::PacketTooLong(268_435_456)));

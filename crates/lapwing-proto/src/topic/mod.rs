@@ -1,5 +1,7 @@
 //! Topic names, topic filters, and the trees that match one against many of the other.
 
+mod arena;
+mod exact_map;
 mod filter;
 mod filter_tree;
 mod name;

@@ -1,12 +1,13 @@
 //! Values by topic name, in an order that a filter can be run through in steps.
 //!
-//! This is the standard library's B-tree and a way to order names. A stored name has U+0000, which no topic
-//! may hold `[MQTT-4.7.3-2]`, in the place of each `/`. So plain text order is the order of levels: a name
-//! comes right before all names below it. What a filter selects below a fixed prefix is then one range, and
+//! This is the standard library's B-tree and a way to order names: `/` comes before all other characters. So
+//! the order is that of the levels: a name comes right before all names below it. What a filter selects below a fixed prefix is then one range, and
 //! where a `+` leaves gaps, the next name that could match is one search away. A trie would visit the same
 //! branches, but its iterator would have to survive changes between the steps; here a name is all the state
 //! that a step leaves to the next one. It is lean, too: some 50 bytes for an entry beside name and value.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
 use std::fmt;
@@ -44,7 +45,17 @@ use super::{TopicFilter, TopicName, TopicNameBuf};
 /// ```
 #[derive(Clone)]
 pub struct NameTree<V> {
-    names: BTreeMap<Box<str>, V>,
+    names: BTreeMap<StoredName, V>,
+}
+
+/// A name in the order of its levels.
+#[derive(Clone)]
+struct StoredName(Box<str>);
+
+/// Text that names are compared with, be it stored or not. A map can be searched for what its keys can be
+/// borrowed as, and it is this that they have in common with any text.
+trait Text {
+    fn text(&self) -> &str;
 }
 
 impl<V> NameTree<V> {
@@ -55,22 +66,22 @@ impl<V> NameTree<V> {
 
     /// Stores `value`, and gives back the one that was there for the same name.
     pub fn insert(&mut self, name: TopicName<'_>, value: V) -> Option<V> {
-        self.names.insert(stored(name.as_str()).into_boxed_str(), value)
+        self.names.insert(StoredName(name.as_str().into()), value)
     }
 
     /// The value for this very name.
     pub fn get(&self, name: TopicName<'_>) -> Option<&V> {
-        self.names.get(stored(name.as_str()).as_str())
+        self.names.get(&name.as_str() as &dyn Text)
     }
 
     /// The value for this very name, to be changed in place.
     pub fn get_mut(&mut self, name: TopicName<'_>) -> Option<&mut V> {
-        self.names.get_mut(stored(name.as_str()).as_str())
+        self.names.get_mut(&name.as_str() as &dyn Text)
     }
 
     /// Removes the value for this name.
     pub fn remove(&mut self, name: TopicName<'_>) -> Option<V> {
-        self.names.remove(stored(name.as_str()).as_str())
+        self.names.remove(&name.as_str() as &dyn Text)
     }
 
     /// How many names there are.
@@ -101,10 +112,10 @@ impl<V> NameTree<V> {
         mut visit: impl FnMut(TopicName<'_>, &V),
     ) -> Option<TopicNameBuf> {
         let pattern = filter.pattern();
-        let start = stored(literal_prefix(pattern));
-        let after = after.map(|after| stored(after.as_str())).filter(|after| *after >= start);
+        let start = literal_prefix(pattern);
+        let after = after.map(TopicName::as_str).filter(|after| level_order(after, start).is_ge());
         if !filter.has_wildcard() {
-            if let (None, Some(value)) = (after, self.names.get(start.as_str())) {
+            if let (None, Some(value)) = (after, self.names.get(&start as &dyn Text)) {
                 visit(TopicName::from_valid(pattern), value);
             }
             return None;
@@ -113,30 +124,32 @@ impl<V> NameTree<V> {
             Some(after) => self.range(Bound::Excluded(after)),
             None => self.range(Bound::Included(&start)),
         };
-        let (mut text, mut target) = (String::new(), String::new());
+        // A filter that only ends with a wildcard.
+        let below = pattern.strip_suffix('#').filter(|below| !below.contains('+'));
+        let mut target = String::new();
         let mut looked = 0;
         loop {
-            let (name, value) = names.next()?;
+            let (StoredName(name), value) = names.next()?;
             looked += 1;
-            match step(pattern, name, &mut target) {
-                Step::Match => {
-                    restore(name, &mut text);
-                    visit(TopicName::from_valid(&text), value);
-                }
+            let step = match below {
+                Some(below) if !below.is_empty() => step_below(start, name),
+                _ => step(pattern, name, &mut target),
+            };
+            match step {
+                Step::Match => visit(TopicName::from_valid(name), value),
                 Step::Next => {}
-                Step::Seek if looked < limit => names = self.range(Bound::Included(&target)),
+                Step::Seek if looked < limit => names = self.range(Bound::Included(&target.as_str())),
                 Step::Seek => {}
                 Step::End => return None,
             }
             if looked >= limit {
-                restore(name, &mut text);
-                return Some(TopicName::from_valid(&text).to_buf());
+                return Some(TopicName::from_valid(name).to_buf());
             }
         }
     }
 
-    fn range(&self, from: Bound<&String>) -> Range<'_, Box<str>, V> {
-        self.names.range::<str, _>((from.map(String::as_str), Bound::Unbounded))
+    fn range(&self, from: Bound<&&str>) -> Range<'_, StoredName, V> {
+        self.names.range::<dyn Text, _>((from.map(|text| text as &dyn Text), Bound::Unbounded))
     }
 }
 
@@ -150,6 +163,14 @@ enum Step {
     Seek,
     /// No later name matches.
     End,
+}
+
+/// Holds the pattern `PREFIX/#` against a name that does not come before the prefix.
+fn step_below(prefix: &str, name: &str) -> Step {
+    match name.strip_prefix(prefix).map(str::as_bytes) {
+        Some([] | [b'/', ..]) => Step::Match,
+        _ => Step::End,
+    }
 }
 
 /// Holds a pattern against a stored name. For [`Step::Seek`] the target is left in `target`.
@@ -167,7 +188,7 @@ fn step(pattern: &str, name: &str, target: &mut String) -> Step {
             return Step::Match;
         }
         let Some(rest) = name.get(at..) else { return Step::Next };
-        let end = memchr::memchr(SEPARATOR, rest.as_bytes()).map_or(name.len(), |len| at + len);
+        let end = memchr::memchr(b'/', rest.as_bytes()).map_or(name.len(), |len| at + len);
         let level = &name[at..end];
         if wanted == "+" {
             plus_end = Some(end);
@@ -193,8 +214,6 @@ fn skip_branch(name: &str, plus_end: Option<usize>, target: &mut String) -> Step
     Step::Seek
 }
 
-const SEPARATOR: u8 = 0;
-
 /// The levels before the first wildcard.
 fn literal_prefix(pattern: &str) -> &str {
     match memchr::memchr2(b'+', b'#', pattern.as_bytes()) {
@@ -203,19 +222,86 @@ fn literal_prefix(pattern: &str) -> &str {
     }
 }
 
-fn stored(name: &str) -> String {
-    name.replace('/', "\0")
+/// The order of the levels: `/` comes before all other characters.
+fn level_order(one: &str, other: &str) -> Ordering {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let at = shared_length(one, other);
+    // No name has U+0000.
+    let rank = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+    one.get(at).map(rank).cmp(&other.get(at).map(rank))
 }
 
-fn restore(name: &str, text: &mut String) {
-    text.clear();
-    for (at, level) in name.split('\0').enumerate() {
-        if at > 0 {
-            text.push('/');
+/// How many bytes are the same at the beginning of both.
+fn shared_length(one: &[u8], other: &[u8]) -> usize {
+    let (one_words, other_words) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
+    let mut at = 0;
+    for (one, other) in one_words.iter().zip(other_words) {
+        let difference = u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+        if difference != 0 {
+            return at + difference.trailing_zeros() as usize / 8;
         }
-        text.push_str(level);
+        at += 8;
+    }
+    at + one[at..].iter().zip(&other[at..]).take_while(|(one, other)| one == other).count()
+}
+
+impl Text for StoredName {
+    fn text(&self) -> &str {
+        &self.0
     }
 }
+
+impl Text for &str {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl<'a> Borrow<dyn Text + 'a> for StoredName {
+    fn borrow(&self) -> &(dyn Text + 'a) {
+        self
+    }
+}
+
+impl Ord for dyn Text + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        level_order(self.text(), other.text())
+    }
+}
+
+impl PartialOrd for dyn Text + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Text + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for dyn Text + '_ {}
+
+impl Ord for StoredName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        level_order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for StoredName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for StoredName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for StoredName {}
 
 impl<V> Default for NameTree<V> {
     fn default() -> Self {

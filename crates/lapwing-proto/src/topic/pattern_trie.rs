@@ -2,9 +2,9 @@ use std::hash::BuildHasher;
 use std::mem;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use slab::Slab;
 
 use super::TopicName;
+use super::arena::{Arena, ID_MAXIMUM, TaggedId};
 
 /// Values by patterns with wildcards, a node for each level.
 ///
@@ -18,22 +18,31 @@ use super::TopicName;
 #[derive(Debug, Clone)]
 pub(super) struct PatternTrie<T> {
     /// Empty, or with the root at [`ROOT`].
-    nodes: Slab<Node>,
-    values: Slab<T>,
-    literals: HashTable<NodeId>,
+    nodes: Arena<Node<T>>,
+    /// Those that have no place in their nodes.
+    values: Arena<T>,
+    /// By parent and level.
+    literals: HashTable<TaggedId>,
     hasher: DefaultHashBuilder,
+    /// How many patterns there are.
+    len: usize,
 }
 
 /// A position in `PatternTrie::nodes`; half the size of a `usize`, as there are many.
 type NodeId = u32;
-/// A position in `PatternTrie::values`.
+/// A position in `PatternTrie::values`, or [`OWN`].
 type ValueId = u32;
 
 const ROOT: NodeId = 0;
 const NONE: u32 = u32::MAX;
+/// The value is the node's own.
+const OWN: ValueId = u32::MAX - 1;
+const _: () = assert!(OWN > ID_MAXIMUM);
 
+/// As long as a cache line, if the value has the size that a broker's have, and beginning with one.
 #[derive(Debug, Clone)]
-struct Node {
+#[repr(align(64))]
+struct Node<T> {
     /// The level, or all levels of a folded leaf with `/` between them. Empty for the root and for `+`.
     label: Label,
     parent: NodeId,
@@ -44,6 +53,8 @@ struct Node {
     here: ValueId,
     /// Of the pattern that goes on with `#`.
     below: ValueId,
+    /// One of the two. Hardly any node has both.
+    value: T,
 }
 
 /// Where a pattern's value stands: in the `here` or the `below` of a node.
@@ -53,43 +64,56 @@ struct Place {
     below: bool,
 }
 
-impl<T> PatternTrie<T> {
+impl<T: Default> PatternTrie<T> {
     pub(super) fn new(hasher: DefaultHashBuilder) -> Self {
-        Self { nodes: Slab::new(), values: Slab::new(), literals: HashTable::new(), hasher }
+        Self { nodes: Arena::new(), values: Arena::new(), literals: HashTable::new(), hasher, len: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len == 0
     }
 
     pub(super) fn get(&self, pattern: &str) -> Option<&T> {
-        self.values.get(self.value_at(self.find(pattern.as_bytes())?) as usize)
+        let place = self.find(pattern.as_bytes())?;
+        match self.value_at(place) {
+            NONE => None,
+            OWN => Some(&self.nodes[place.node].value),
+            id => Some(&self.values[id]),
+        }
     }
 
     pub(super) fn get_mut(&mut self, pattern: &str) -> Option<&mut T> {
-        let value = self.value_at(self.find(pattern.as_bytes())?);
-        self.values.get_mut(value as usize)
+        let place = self.find(pattern.as_bytes())?;
+        match self.value_at(place) {
+            NONE => None,
+            OWN => Some(&mut self.nodes[place.node].value),
+            id => Some(&mut self.values[id]),
+        }
     }
 
-    pub(super) fn get_or_default(&mut self, pattern: &str) -> &mut T
-    where
-        T: Default,
-    {
+    pub(super) fn get_or_default(&mut self, pattern: &str) -> &mut T {
         let place = self.find_or_create(pattern.as_bytes());
         let mut value = self.value_at(place);
         if value == NONE {
-            value = id(self.values.insert(T::default()));
+            let other = Place { below: !place.below, ..place };
+            value = if self.value_at(other) == OWN { self.values.insert(T::default()) } else { OWN };
             self.set_value(place, value);
+            self.len += 1;
         }
-        &mut self.values[value as usize]
+        if value == OWN { &mut self.nodes[place.node].value } else { &mut self.values[value] }
     }
 
     pub(super) fn remove(&mut self, pattern: &str) -> Option<T> {
         let place = self.find(pattern.as_bytes())?;
-        let removed = self.values.try_remove(self.value_at(place) as usize)?;
+        let removed = match self.value_at(place) {
+            NONE => return None,
+            OWN => mem::take(&mut self.nodes[place.node].value),
+            id => self.values.remove(id)?,
+        };
         self.set_value(place, NONE);
+        self.len -= 1;
         self.prune(place.node);
-        if self.values.is_empty() {
+        if self.len == 0 {
             *self = Self::new(self.hasher.clone());
         }
         Some(removed)
@@ -97,11 +121,14 @@ impl<T> PatternTrie<T> {
 
     /// Visits the value of each pattern that matches `name`.
     pub(super) fn for_each_match(&self, name: TopicName<'_>, mut visit: impl FnMut(&T)) {
-        let Some(root) = self.nodes.get(ROOT as usize) else { return };
+        if self.is_empty() {
+            return;
+        }
+        let root = &self.nodes[ROOT];
         // No wildcard in the first level matches a name that starts with '$' [MQTT-4.7.2-1].
         let mut wildcard = !name.is_system();
         if wildcard {
-            self.visit(root.below, &mut visit);
+            self.visit(root, root.below, &mut visit);
         }
         let (mut reached, mut next) = (NodeSet::default(), NodeSet::default());
         reached.push(ROOT);
@@ -111,7 +138,7 @@ impl<T> PatternTrie<T> {
             let last = level.len() == rest.len();
             let hash = self.hasher.hash_one(level);
             for at in reached.iter() {
-                let node = &self.nodes[at as usize];
+                let node = &self.nodes[at];
                 if wildcard && node.plus != NONE {
                     self.arrive(node.plus, last, &mut next, &mut visit);
                 }
@@ -119,7 +146,7 @@ impl<T> PatternTrie<T> {
                     continue;
                 }
                 let Some(child) = self.literal(at, level, hash) else { continue };
-                let label = self.nodes[child as usize].label.as_bytes();
+                let label = self.nodes[child].label.as_bytes();
                 if label.len() == level.len() {
                     self.arrive(child, last, &mut next, &mut visit);
                 } else if rest.starts_with(label) {
@@ -137,10 +164,10 @@ impl<T> PatternTrie<T> {
     }
 
     fn arrive(&self, at: NodeId, last: bool, next: &mut NodeSet, visit: &mut impl FnMut(&T)) {
-        let node = &self.nodes[at as usize];
-        self.visit(node.below, visit);
+        let node = &self.nodes[at];
+        self.visit(node, node.below, visit);
         if last {
-            self.visit(node.here, visit);
+            self.visit(node, node.here, visit);
         } else if node.plus != NONE || node.literals > 0 {
             next.push(at);
         }
@@ -148,18 +175,20 @@ impl<T> PatternTrie<T> {
 
     /// `rest`: what of the name is behind the leaf's levels.
     fn arrive_at_leaf(&self, at: NodeId, rest: &[u8], visit: &mut impl FnMut(&T)) {
-        let node = &self.nodes[at as usize];
+        let node = &self.nodes[at];
         if rest.is_empty() {
-            self.visit(node.here, visit);
+            self.visit(node, node.here, visit);
         }
         if rest.is_empty() || rest[0] == b'/' {
-            self.visit(node.below, visit);
+            self.visit(node, node.below, visit);
         }
     }
 
-    fn visit(&self, value: ValueId, visit: &mut impl FnMut(&T)) {
-        if value != NONE {
-            visit(&self.values[value as usize]);
+    fn visit(&self, node: &Node<T>, value: ValueId, visit: &mut impl FnMut(&T)) {
+        match value {
+            NONE => {}
+            OWN => visit(&node.value),
+            id => visit(&self.values[id]),
         }
     }
 
@@ -172,10 +201,10 @@ impl<T> PatternTrie<T> {
             let level = first_level(rest);
             match level {
                 b"#" => return Some(Place { node: at, below: true }),
-                b"+" => at = Some(self.nodes[at as usize].plus).filter(|&plus| plus != NONE)?,
+                b"+" => at = Some(self.nodes[at].plus).filter(|&plus| plus != NONE)?,
                 _ => {
                     at = self.literal(at, level, self.hasher.hash_one(level))?;
-                    let label = self.nodes[at as usize].label.as_bytes();
+                    let label = self.nodes[at].label.as_bytes();
                     if label.len() > level.len() {
                         let (levels, below) = split_hash(rest);
                         return (levels == label).then_some(Place { node: at, below });
@@ -209,7 +238,7 @@ impl<T> PatternTrie<T> {
                     None => at = self.create_literal(at, level),
                     Some(child) => {
                         at = child;
-                        let label = self.nodes[at as usize].label.as_bytes();
+                        let label = self.nodes[at].label.as_bytes();
                         let (levels, below) = split_hash(rest);
                         if label.len() > level.len() {
                             if label == levels {
@@ -228,80 +257,85 @@ impl<T> PatternTrie<T> {
     }
 
     fn find_or_create_plus(&mut self, at: NodeId) -> NodeId {
-        let plus = self.nodes[at as usize].plus;
+        let plus = self.nodes[at].plus;
         if plus != NONE {
             return plus;
         }
-        let plus = id(self.nodes.insert(Node::new(Label::default(), at)));
-        self.nodes[at as usize].plus = plus;
+        let plus = self.nodes.insert(Node::new(Label::default(), at));
+        self.nodes[at].plus = plus;
         plus
     }
 
     fn literal(&self, parent: NodeId, level: &[u8], level_hash: u64) -> Option<NodeId> {
-        let is_it = |&child: &NodeId| {
-            let node = &self.nodes[child as usize];
-            node.parent == parent && node.label.starts_with_level(level)
+        let tag = literal_tag(parent, level_hash);
+        let is_it = |own: &TaggedId| {
+            let is_likely = own.tag == tag;
+            is_likely && {
+                let node = &self.nodes[own.id];
+                node.parent == parent && node.label.starts_with_level(level)
+            }
         };
-        self.literals.find(self.hasher.hash_one((parent, level_hash)), is_it).copied()
+        self.literals.find(TaggedId::hash(tag), is_it).map(|own| own.id)
     }
 
     fn create_literal(&mut self, parent: NodeId, levels: &[u8]) -> NodeId {
-        let child = id(self.nodes.insert(Node::new(Label::new(levels), parent)));
-        self.nodes[parent as usize].literals += 1;
-        let hash = literal_hash(&self.nodes[child as usize], &self.hasher);
-        let (nodes, hasher) = (&self.nodes, &self.hasher);
-        self.literals.insert_unique(hash, child, |&other| literal_hash(&nodes[other as usize], hasher));
-        child
+        let id = self.nodes.insert(Node::new(Label::new(levels), parent));
+        self.nodes[parent].literals += 1;
+        let tag = literal_tag(parent, self.hasher.hash_one(first_level(levels)));
+        self.literals.insert_unique(TaggedId::hash(tag), TaggedId { tag, id }, |own| TaggedId::hash(own.tag));
+        id
     }
 
     /// Turns a folded leaf into a chain of nodes, as far as its levels are those of `wanted` (they share the
     /// first), and what is left into a leaf at the end of it. The node given becomes the first of the chain.
     fn unfold(&mut self, leaf: NodeId, wanted: &[u8]) {
-        let node = &mut self.nodes[leaf as usize];
+        let node = &mut self.nodes[leaf];
         let label = mem::take(&mut node.label);
         let (here, below) = (mem::replace(&mut node.here, NONE), mem::replace(&mut node.below, NONE));
+        let value = mem::take(&mut node.value);
         let shared =
             levels(label.as_bytes()).zip(levels(wanted)).take_while(|(own, other)| own == other).count();
         let mut levels = label.as_bytes().splitn(shared + 1, |&byte| byte == b'/');
         node.label = Label::new(levels.next().unwrap_or_default());
         // `splitn` leaves all levels behind the shared ones in one piece.
         let end = levels.fold(leaf, |parent, levels| self.create_literal(parent, levels));
-        self.nodes[end as usize].here = here;
-        self.nodes[end as usize].below = below;
+        let end = &mut self.nodes[end];
+        (end.here, end.below, end.value) = (here, below, value);
     }
 
     /// Removes `at` and those above it that are there for nothing.
     fn prune(&mut self, mut at: NodeId) {
-        while at != ROOT && self.nodes[at as usize].is_bare() {
-            let parent = self.nodes[at as usize].parent;
-            if self.nodes[parent as usize].plus == at {
-                self.nodes[parent as usize].plus = NONE;
+        while at != ROOT && self.nodes[at].is_bare() {
+            let parent = self.nodes[at].parent;
+            if self.nodes[parent].plus == at {
+                self.nodes[parent].plus = NONE;
             } else {
-                let hash = literal_hash(&self.nodes[at as usize], &self.hasher);
-                if let Ok(entry) = self.literals.find_entry(hash, |&other| other == at) {
+                let level_hash = self.hasher.hash_one(first_level(self.nodes[at].label.as_bytes()));
+                let hash = TaggedId::hash(literal_tag(parent, level_hash));
+                if let Ok(entry) = self.literals.find_entry(hash, |own| own.id == at) {
                     entry.remove();
                 }
-                self.nodes[parent as usize].literals -= 1;
+                self.nodes[parent].literals -= 1;
             }
-            self.nodes.remove(at as usize);
+            self.nodes.remove(at);
             at = parent;
         }
     }
 
     fn value_at(&self, place: Place) -> ValueId {
-        let node = &self.nodes[place.node as usize];
+        let node = &self.nodes[place.node];
         if place.below { node.below } else { node.here }
     }
 
     fn set_value(&mut self, place: Place, value: ValueId) {
-        let node = &mut self.nodes[place.node as usize];
+        let node = &mut self.nodes[place.node];
         *(if place.below { &mut node.below } else { &mut node.here }) = value;
     }
 }
 
-impl Node {
+impl<T: Default> Node<T> {
     fn new(label: Label, parent: NodeId) -> Self {
-        Self { label, parent, plus: NONE, literals: 0, here: NONE, below: NONE }
+        Self { label, parent, plus: NONE, literals: 0, here: NONE, below: NONE, value: T::default() }
     }
 
     fn is_bare(&self) -> bool {
@@ -309,14 +343,9 @@ impl Node {
     }
 }
 
-fn literal_hash(node: &Node, hasher: &DefaultHashBuilder) -> u64 {
-    // The very call made for a level of a name, on the same type, so that the hashes are the same.
-    hasher.hash_one((node.parent, hasher.hash_one(first_level(node.label.as_bytes()))))
-}
-
-fn id(position: usize) -> u32 {
-    let id = u32::try_from(position).ok().filter(|&id| id != NONE);
-    id.expect("four thousand million nodes do not fit into memory")
+/// For a node with a literal level. The hash of the level, which no peer knows, is spread anew for each parent.
+fn literal_tag(parent: NodeId, level_hash: u64) -> u32 {
+    ((level_hash ^ u64::from(parent)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 fn levels(levels: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -406,6 +435,7 @@ impl NodeSet {
 
 #[cfg(test)]
 mod tests {
+    use super::super::subscriber::Subscribers;
     use super::*;
 
     fn trie(patterns: &[&str]) -> PatternTrie<String> {
@@ -426,7 +456,8 @@ mod tests {
     #[test]
     fn nodes_are_as_small_as_planned() {
         assert_eq!(size_of::<Label>(), 24);
-        assert_eq!(size_of::<Node>(), 48);
+        assert_eq!(size_of::<Node<Subscribers<u64, ()>>>(), 64);
+        assert_eq!(size_of::<Option<Node<Subscribers<u64, ()>>>>(), 64, "an arena needs no more");
     }
 
     #[test]
@@ -470,7 +501,7 @@ mod tests {
                 assert!(left.clone().all(|&pattern| trie.get(pattern).is_some_and(|value| value == pattern)));
             }
             assert!(trie.is_empty());
-            assert_eq!(trie.nodes.capacity(), 0);
+            assert_eq!(trie.nodes.places(), 0);
             assert_eq!(trie.literals.capacity(), 0);
         }
     }
@@ -484,8 +515,8 @@ mod tests {
             assert_eq!(trie.remove(&pattern), Some(pattern));
         }
         assert_eq!(trie.nodes.len(), 3);
-        assert!(trie.nodes.capacity() <= 16);
-        assert!(trie.values.capacity() <= 4);
+        assert!(trie.nodes.places() <= 16);
+        assert!(trie.values.is_empty());
     }
 
     #[test]
