@@ -11,6 +11,7 @@ use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
 use super::connection::{Departing, Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
+use super::route::RoutePlace;
 use super::session::{Session, SessionKey, Will};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
@@ -246,8 +247,13 @@ impl Shard {
         let method = connect.properties.authentication_method;
         let reauthentication =
             method.map(|method| Box::new(Reauthentication { method: method.into(), exchange: None }));
-        connection.phase =
-            Phase::Open(Open { session: session_id, link: link.into(), client, reauthentication });
+        connection.phase = Phase::Open(Open {
+            session: session_id,
+            route: RoutePlace::default(),
+            link: link.into(),
+            client,
+            reauthentication,
+        });
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }

@@ -5,6 +5,7 @@ use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion
 use lapwing_proto::session::{InboundAliases, Instant, KeepAlive, Link, LinkLimits, OutboundAliases};
 
 use super::outbox::Outbox;
+use super::route::RoutePlace;
 use super::session::SessionKey;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Exchange, Identity};
@@ -121,6 +122,8 @@ impl fmt::Debug for Reauthentication {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) session: SessionId,
+    /// Where the route of the topic is remembered that the client published to last.
+    pub(super) route: RoutePlace,
     pub(super) link: Agreement,
     pub(super) client: Client,
     /// Present where the client authenticated with a method.

@@ -8,6 +8,7 @@ use lapwing_proto::packet::{Publish, ReasonCode};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
 
+use super::deliver::Source;
 use super::timer::Timer;
 use super::{SessionId, Shard};
 use crate::message::Message;
@@ -64,7 +65,7 @@ impl Shard {
             let mut publish = message.publish(self.now);
             publish.qos = message.qos();
             publish.retain = retain;
-            self.publish(&publish, Some(origin), false);
+            self.publish(&publish, Source::default(), Some(origin), false);
         }
     }
 }

@@ -1,11 +1,15 @@
 //! A message to clients: from the route of its topic to the outboxes and queues.
 
-use lapwing_proto::packet::{Ack, EncodeError, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
+use std::rc::Rc;
+
+use lapwing_proto::packet::{
+    Ack, EncodeError, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode,
+};
 use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
-use super::route::Route;
+use super::route::{Known, Route};
 use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
@@ -34,18 +38,22 @@ impl Variants {
         self.bytes.clear();
     }
 
-    /// The message as one of its receivers gets it, and where in it the packet identifier stands. `publish`
-    /// has the flags of that delivery and, above QoS 0, any packet identifier.
+    /// The message as its receivers of a version get it at `qos` and with this RETAIN flag, and where in it the packet
+    /// identifier stands.
+    #[inline]
     fn get(
         &mut self,
         publish: &Publish<'_>,
         version: ProtocolVersion,
+        qos: QoS,
+        retain: bool,
     ) -> Result<(&[u8], usize), EncodeError> {
         let index = usize::from(version == ProtocolVersion::V5) * 6
-            + usize::from(publish.qos.bits()) * 2
-            + usize::from(publish.retain);
+            + usize::from(qos.bits()) * 2
+            + usize::from(retain);
         if self.made & 1 << index == 0 {
             let start = self.bytes.len();
+            let publish = Publish { dup: false, qos, retain, packet_id: Some(PacketId::FIRST), ..*publish };
             publish.encode(version, &mut self.bytes)?;
             let packet_id = publish.packet_id_offset(version)?;
             self.places[index] = Place { start, end: self.bytes.len(), packet_id };
@@ -56,9 +64,40 @@ impl Variants {
     }
 }
 
+/// A client's PUBLISH in the very bytes in which it came: receivers of the same version, at the same QoS and with the
+/// same RETAIN flag, get these.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Original<'a> {
+    bytes: &'a [u8],
+    is_v5: bool,
+    /// Where the packet identifier stands.
+    packet_id: usize,
+}
+
+impl<'a> Original<'a> {
+    /// `None` where the bytes have in them what is not passed on.
+    pub(super) fn new(frame: Frame<'a>, version: ProtocolVersion, publish: &Publish<'a>) -> Option<Self> {
+        const DUP: u8 = 0b1000;
+        let is_repeated = frame.bytes().first().is_none_or(|first| first & DUP != 0);
+        let name = publish.topic.filter(|_| publish.properties.topic_alias.is_none())?;
+        let packet_id = frame.header_size() + 2 + name.as_str().len();
+        let is_v5 = version == ProtocolVersion::V5;
+        (!is_repeated && !frame.is_padded()).then_some(Self { bytes: frame.bytes(), is_v5, packet_id })
+    }
+}
+
+/// What is known of where a message comes from, to spare work.
+#[derive(Default)]
+pub(super) struct Source<'a> {
+    /// Of its topic.
+    pub(super) known: Option<&'a Rc<Known>>,
+    pub(super) original: Option<Original<'a>>,
+}
+
 /// A message that is being distributed.
 struct Distribution<'a> {
     publish: &'a Publish<'a>,
+    original: Option<Original<'a>>,
     /// The message as it is kept, made when the first receiver needs it.
     kept: Option<Message>,
     now: Instant,
@@ -79,27 +118,48 @@ impl Distribution<'_> {
 
 impl Shard {
     /// Passes a message to all sessions that its topic leads to. To how many.
-    pub(super) fn distribute(&mut self, publish: &Publish<'_>, origin: Option<SessionId>) -> usize {
+    pub(super) fn distribute(
+        &mut self,
+        publish: &Publish<'_>,
+        source: Source<'_>,
+        origin: Option<SessionId>,
+    ) -> usize {
         let Some(name) = publish.topic else { return 0 };
-        let route = self.routes.route(name, &self.shared.subscriptions);
+        let Source { known, original } = source;
+        let found = match known {
+            Some(known) => self.routes.again(known),
+            None => self.routes.route(name),
+        };
+        let route = found.route();
         let mut count = 0;
         for (shard, targets) in &route.elsewhere {
             self.dispatch(*shard, publish, None, targets);
             count += targets.len();
         }
-        count + self.distribute_here(&route, publish, None, origin)
+        let distribution = Distribution { publish, original, kept: None, now: self.now };
+        count + self.distribute_here(route, distribution, origin)
     }
 
-    /// Passes a message to those of its route that are on this shard, and to a member of each shared
-    /// subscription. To how many.
-    pub(super) fn distribute_here(
+    /// Passes a message that is kept anyway to those of its route that are on this shard. To how many.
+    pub(super) fn distribute_kept(
         &mut self,
         route: &Route,
         publish: &Publish<'_>,
         kept: Option<Message>,
         origin: Option<SessionId>,
     ) -> usize {
-        let mut distribution = Distribution { publish, kept, now: self.now };
+        let distribution = Distribution { publish, original: None, kept, now: self.now };
+        self.distribute_here(route, distribution, origin)
+    }
+
+    /// Passes a message to those of its route that are on this shard, and to a member of each shared
+    /// subscription. To how many.
+    fn distribute_here(
+        &mut self,
+        route: &Route,
+        mut distribution: Distribution<'_>,
+        origin: Option<SessionId>,
+    ) -> usize {
         self.variants.reset();
         let mut count = 0;
         for target in &route.targets {
@@ -119,7 +179,7 @@ impl Shard {
 
     /// Passes a message of another shard's client to sessions of this one.
     pub(super) fn deliver_here(&mut self, publish: &Publish<'_>, kept: Option<&Message>, targets: &[Target]) {
-        let mut distribution = Distribution { publish, kept: kept.cloned(), now: self.now };
+        let mut distribution = Distribution { publish, original: None, kept: kept.cloned(), now: self.now };
         self.variants.reset();
         for target in targets {
             if !self.pass_by(target, &mut distribution) {
@@ -175,42 +235,33 @@ impl Shard {
         };
         let before = connection.outbox.len();
         let is_full = before > limits.outbox_bytes_maximum;
-        if qos == QoS::AtMostOnce {
+        let retain = distribution.publish.retain && target.retain_as_published;
+        let packet_id = if qos == QoS::AtMostOnce {
             if is_full {
                 dropped.outbox_full += 1;
                 return;
             }
-            let retain = distribution.publish.retain && target.retain_as_published;
-            let publish = Publish { qos, retain, packet_id: None, ..*distribution.publish };
-            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
-            if append(connection, &publish, target, Some(&mut self.variants)) {
-                sent.count(qos);
-                self.spent += connection.outbox.len() - before;
-                mark_dirty(&mut self.dirty, connection);
-            } else {
-                dropped.too_large += 1;
+            None
+        } else {
+            let delivery = distribution.delivery(target, qos);
+            if is_full || session.queue_len() > 0 {
+                return self.enqueue(target.session, delivery);
             }
-            return;
-        }
-        let delivery = distribution.delivery(target, qos);
-        if is_full || session.queue_len() > 0 {
-            return self.enqueue(target.session, delivery);
-        }
-        let retain = delivery.retain;
-        match session.send(delivery, limits) {
-            Ok(packet_id) => {
-                let publish = Publish { qos, retain, packet_id: Some(packet_id), ..*distribution.publish };
-                connection.outbox.prepare(publish.payload.len(), &mut self.pool);
-                if append(connection, &publish, target, Some(&mut self.variants)) {
-                    sent.count(qos);
-                    self.spent += connection.outbox.len() - before;
-                    mark_dirty(&mut self.dirty, connection);
-                } else {
-                    dropped.too_large += 1;
-                    session.give_up(packet_id);
-                }
+            match session.send(delivery, limits) {
+                Ok(packet_id) => Some(packet_id),
+                Err(delivery) => return self.enqueue(target.session, delivery),
             }
-            Err(delivery) => self.enqueue(target.session, delivery),
+        };
+        connection.outbox.prepare(distribution.publish.payload.len(), &mut self.pool);
+        if append(connection, distribution, target, (qos, retain, packet_id), &mut self.variants) {
+            sent.count(qos);
+            self.spent += connection.outbox.len() - before;
+            mark_dirty(&mut self.dirty, connection);
+        } else {
+            dropped.too_large += 1;
+            if let Some(packet_id) = packet_id {
+                session.give_up(packet_id);
+            }
         }
     }
 
@@ -302,7 +353,7 @@ impl Shard {
         };
         let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
         let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
-        let mut distribution = Distribution { publish: &publish, kept: None, now: self.now };
+        let mut distribution = Distribution { publish: &publish, original: None, kept: None, now: self.now };
         self.variants.reset();
         self.deliver(&Target::new(session, &subscribed), &mut distribution);
     }
@@ -319,7 +370,7 @@ impl Shard {
         let Some(group) = self.shared.subscriptions.group(group) else { return false };
         let publish = Publish { qos: message.qos(), retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(message.clone());
-        let mut distribution = Distribution { publish: &publish, kept, now: self.now };
+        let mut distribution = Distribution { publish: &publish, original: None, kept, now: self.now };
         self.variants.reset();
         self.deliver_to_member(&group, &mut distribution)
     }
@@ -332,7 +383,7 @@ impl Shard {
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
             connection.outbox.prepare(publish.payload.len(), &mut self.pool);
-            if append(connection, &publish, target, None) {
+            if append_own(connection, &with_identifiers(publish, target.identifiers.as_deref())) {
                 self.stat.messages_sent.count(qos);
             } else {
                 self.stat.messages_dropped.too_large += 1;
@@ -356,28 +407,41 @@ pub(super) fn mark_dirty(dirty: &mut Vec<ConnectionId>, connection: &mut Connect
 /// Appends a PUBLISH to a connection's outbox: a copy of the common encoding where the connection needs
 /// nothing of its own. `false` if the client does not take a packet so large: then that is as if the message
 /// had been delivered `[MQTT-3.1.2-25]`.
+#[inline]
 fn append(
     connection: &mut Connection,
-    publish: &Publish<'_>,
+    distribution: &Distribution<'_>,
     target: &Target,
-    variants: Option<&mut Variants>,
+    (qos, retain, packet_id): (QoS, bool, Option<PacketId>),
+    variants: &mut Variants,
 ) -> bool {
     let Some(open) = connection.open_mut() else { return false };
-    let link = &open.link;
-    let has_own = target.identifiers.is_some() || link.takes_aliases();
-    let Some(variants) = variants.filter(|_| !has_own || link.version != ProtocolVersion::V5) else {
-        return append_own(connection, &with_identifiers(*publish, target.identifiers.as_deref()));
+    let Distribution { publish, original, .. } = distribution;
+    let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
+    let is_v5 = version == ProtocolVersion::V5;
+    if is_v5 && (target.identifiers.is_some() || open.link.takes_aliases()) {
+        let publish = Publish { dup: false, qos, retain, packet_id, ..**publish };
+        return append_own(connection, &with_identifiers(publish, target.identifiers.as_deref()));
+    }
+    let is_same =
+        |original: &&Original<'_>| original.is_v5 == is_v5 && publish.qos == qos && publish.retain == retain;
+    let (bytes, place) = match original.as_ref().filter(is_same) {
+        Some(original) => (original.bytes, original.packet_id),
+        None => match variants.get(publish, version, qos, retain) {
+            Ok(variant) => variant,
+            Err(_) => return false,
+        },
     };
-    let (version, maximum) = (link.version, link.peer.maximum_packet_size);
-    let Ok((bytes, place)) = variants.get(publish, version) else { return false };
     if bytes.len() as u64 > u64::from(maximum) {
         return false;
     }
     let out = connection.outbox.bytes();
     let start = out.len();
     out.extend_from_slice(bytes);
-    if let Some(packet_id) = publish.packet_id {
-        out[start + place..start + place + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+    if let Some(packet_id) = packet_id
+        && let Some(field) = out[start..].get_mut(place..place + 2)
+    {
+        field.copy_from_slice(&packet_id.get().to_be_bytes());
     }
     true
 }

@@ -46,7 +46,7 @@ pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
 use self::connection::{Connection, Open, Phase};
 use self::delayed::Delayed;
-use self::deliver::Variants;
+use self::deliver::{Source, Variants};
 use self::disconnect::End;
 use self::dispatch::Dispatch;
 use self::handover::Handover;
@@ -153,6 +153,7 @@ impl Shard {
     pub(crate) fn new(id: ShardId, shared: Arc<Shared>, mailbox: Mailbox) -> Self {
         Self {
             id,
+            routes: Routes::new(id, Arc::clone(&shared)),
             shared,
             mailbox,
             mail: VecDeque::new(),
@@ -160,7 +161,6 @@ impl Shard {
             handover: Handover::default(),
             connections: Slab::new(),
             sessions: Slab::new(),
-            routes: Routes::new(id),
             delayed: Delayed::default(),
             sys: Sys::default(),
             timers: Timers::default(),
@@ -309,7 +309,12 @@ impl Shard {
                 self.resumed.push(id);
             }
             Mail::Publish(message, retain) => {
-                self.publish(&Publish { qos: message.qos(), retain, ..message.publish(now) }, None, false);
+                self.publish(
+                    &Publish { qos: message.qos(), retain, ..message.publish(now) },
+                    Source::default(),
+                    None,
+                    false,
+                );
             }
             Mail::Send(key, message, qos) => self.send_to(&key, &message, qos),
             Mail::Shutdown => self.shut_down(),

@@ -1,9 +1,9 @@
 //! Which packet is handled where.
 
-use lapwing_proto::packet::{Ack, Frame, Packet, PacketType, Publish, ReasonCode};
+use lapwing_proto::packet::{Ack, EncodeError, Frame, Packet, PacketType, ProtocolVersion, ReasonCode};
 
 use super::connection::Phase;
-use super::{ConnectionId, Shard};
+use super::{ConnectionId, Shard, deliver};
 
 impl Shard {
     /// A whole packet has arrived on a connection that waits for a CONNECT or is open.
@@ -19,12 +19,16 @@ impl Shard {
                 _ => {}
             };
         };
-        if frame.packet_type() == PacketType::Publish {
-            // The packet that nearly all packets are.
-            return match Publish::decode(frame, version) {
-                Ok(publish) => self.handle_publish(id, &publish),
-                Err(error) => self.malformed(id, error),
-            };
+        // The packets that nearly all packets are.
+        match frame.packet_type() {
+            PacketType::Publish => return self.handle_publish(id, frame, version),
+            PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
+                return match Ack::decode(frame, version) {
+                    Ok(ack) => self.handle_ack(id, frame.packet_type(), &ack),
+                    Err(error) => self.malformed(id, error),
+                };
+            }
+            _ => {}
         }
         if frame.packet_type() == PacketType::Connect {
             // [MQTT-3.1.0-2], whatever is in it.
@@ -38,11 +42,6 @@ impl Shard {
 
     fn handle_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(id, publish),
-            Packet::PubAck(ack) => self.handle_puback(id, ack),
-            Packet::PubRec(ack) => self.handle_pubrec(id, ack),
-            Packet::PubRel(ack) => self.handle_pubrel(id, ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(id, ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(id, subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(id, unsubscribe),
             Packet::PingReq => self.send(id, &Packet::PingResp),
@@ -50,6 +49,11 @@ impl Shard {
             Packet::Auth(auth) => self.handle_auth(id, auth),
             Packet::Connect(_)
             | Packet::ConnAck(_)
+            | Packet::Publish(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp => {
@@ -58,52 +62,53 @@ impl Shard {
         }
     }
 
-    fn handle_puback(&mut self, id: ConnectionId, ack: &Ack<'_>) {
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    fn handle_ack(&mut self, id: ConnectionId, packet_type: PacketType, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows().receive_puback(ack.packet_id) {
-            Ok(delivery) => {
-                session.settle(delivery);
-                self.pump(session_id);
+        let flows = session.flows();
+        let (delivery, answer) = match packet_type {
+            PacketType::PubAck => (flows.receive_puback(ack.packet_id), None),
+            PacketType::PubRec => match flows.receive_pubrec(ack) {
+                Ok((delivery, pubrel)) => (Ok(delivery), pubrel.map(|ack| (PacketType::PubRel, ack))),
+                Err(error) => (Err(error), None),
+            },
+            PacketType::PubRel => {
+                let pubcomp = flows.receive_pubrel(ack.packet_id);
+                return self.send_ack(id, PacketType::PubComp, &pubcomp);
             }
-            Err(error) => self.fault(id, error.reason_code(), &error),
+            _ => (flows.receive_pubcomp(ack.packet_id).map(|_| None), None),
+        };
+        match delivery {
+            Ok(delivery) => session.settle(delivery),
+            Err(error) => return self.fault(id, error.reason_code(), &error),
+        }
+        let has_waiting = session.has_waiting();
+        if let Some((packet_type, ack)) = answer {
+            self.send_ack(id, packet_type, &ack);
+        }
+        if has_waiting {
+            self.pump(session_id); // there may be room
         }
     }
 
-    fn handle_pubcomp(&mut self, id: ConnectionId, ack: &Ack<'_>) {
-        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
-        let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows().receive_pubcomp(ack.packet_id) {
-            Ok(_) => self.pump(session_id),
-            Err(error) => self.fault(id, error.reason_code(), &error),
-        }
-    }
-
-    fn handle_pubrec(&mut self, id: ConnectionId, ack: &Ack<'_>) {
-        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
-        let Some(session) = self.session_mut(session_id) else { return };
-        match session.flows().receive_pubrec(ack) {
-            Ok((delivery, answer)) => {
-                session.settle(delivery);
-                if let Some(pubrel) = answer {
-                    self.send(id, &Packet::PubRel(pubrel));
-                }
-                self.pump(session_id); // a refusal has made room
-            }
-            Err(error) => self.fault(id, error.reason_code(), &error),
-        }
-    }
-
-    fn handle_pubrel(&mut self, id: ConnectionId, ack: &Ack<'_>) {
-        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
-        let Some(session) = self.session_mut(session_id) else { return };
-        let pubcomp = session.flows().receive_pubrel(ack.packet_id);
-        self.send(id, &Packet::PubComp(pubcomp));
+    /// As [`send`](Self::send), for an acknowledgement as a `packet_type`.
+    pub(super) fn send_ack(&mut self, id: ConnectionId, packet_type: PacketType, ack: &Ack<'_>) {
+        self.send_encoded(id, |version, out| ack.encode(packet_type, version, out));
     }
 
     /// Puts a packet into a connection's outbox. One that is larger than the client takes is left out
     /// `[MQTT-3.1.2-24]`.
     pub(super) fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+        self.send_encoded(id, |version, out| packet.encode(version, out));
+    }
+
+    #[inline]
+    fn send_encoded(
+        &mut self,
+        id: ConnectionId,
+        encode: impl FnOnce(ProtocolVersion, &mut Vec<u8>) -> Result<(), EncodeError>,
+    ) {
         let Some(connection) = self.connections.get_mut(id.index()).filter(|connection| connection.id == id)
         else {
             return;
@@ -111,15 +116,16 @@ impl Shard {
         let Some(open) = connection.open() else { return };
         let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
         connection.outbox.prepare(0, &mut self.pool);
-        let start = connection.outbox.bytes().len();
-        let encoded = packet.encode(version, connection.outbox.bytes());
-        let size = connection.outbox.bytes().len() - start;
+        let out = connection.outbox.bytes();
+        let start = out.len();
+        let encoded = encode(version, out);
+        let size = out.len() - start;
         if encoded.is_err() || size as u64 > u64::from(maximum) {
-            connection.outbox.bytes().truncate(start);
+            out.truncate(start);
             tracing::debug!(peer = %connection.peer, size, maximum, "a packet is larger than the client takes");
             return;
         }
         self.stat.packets_sent += 1;
-        self.mark_dirty(id);
+        deliver::mark_dirty(&mut self.dirty, connection);
     }
 }

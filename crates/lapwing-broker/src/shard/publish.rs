@@ -1,16 +1,18 @@
 //! A message from a client: from its PUBLISH to its acknowledgement.
 
 use lapwing_proto::packet::{
-    Ack, AckProperties, Packet, PacketType, ProtocolVersion, Publish, QoS, ReasonCode,
+    Ack, AckProperties, Frame, Packet, PacketId, PacketType, ProtocolVersion, Publish, QoS, ReasonCode,
 };
 use lapwing_proto::session::{Receipt, SessionError};
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
+use super::deliver::{Original, Source};
 use super::retained::NoRoom;
 use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
-use crate::hook::{Client, Filtered};
+use crate::hook::{Client, Filtered, Hooks};
 use crate::rule::AppliesTo;
+use crate::shared::Shared;
 
 /// A client's message that is to be passed on.
 pub(super) struct Admitted<'a> {
@@ -45,20 +47,21 @@ pub(super) enum Withheld {
 }
 
 impl Shard {
-    pub(super) fn handle_publish(&mut self, id: ConnectionId, publish: &Publish<'_>) {
-        if !publish.properties.subscription_identifiers.is_empty() {
-            // [MQTT-3.3.4-6]
-            return self.fault(
-                id,
-                ReasonCode::ProtocolError,
-                &"a client's PUBLISH with a subscription identifier",
-            );
-        }
-        let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
+    /// A PUBLISH has arrived from a connected client.
+    pub(super) fn handle_publish(&mut self, id: ConnectionId, frame: Frame<'_>, version: ProtocolVersion) {
+        let Some(open) = self.open_mut(id) else { return };
+        let (session_id, place) = (open.session, open.route);
+        let known = self.routes.at(place).cloned();
+        // A client publishes to the same topic again and again: that need not be checked each time.
+        let known_name = known.as_ref().map(|known| known.name());
+        let publish = match Publish::decode_known(frame, version, known_name) {
+            Ok(publish) => publish,
+            Err(error) => return self.malformed(id, error),
+        };
         let resolved;
         let name = match (publish.topic, publish.properties.topic_alias) {
             (Some(name), None) => name,
-            _ => match self.resolve_topic(id, publish) {
+            _ => match self.resolve_topic(id, &publish) {
                 Ok(name) => {
                     resolved = name;
                     resolved.as_name()
@@ -66,18 +69,16 @@ impl Shard {
                 Err(error) => return self.fault(id, error.reason_code(), &error),
             },
         };
-        if !self.is_allowed_depth(name.as_str()) {
-            return self.fault(id, ReasonCode::TopicNameInvalid, &"a topic name with too many levels");
+        let known = known.as_ref().filter(|known| known.is_plain && known.is_name(name));
+        if let Some((reason_code, fault)) = self.publish_fault(&publish, name, known.is_some()) {
+            return self.fault(id, reason_code, &fault);
         }
-        if publish.qos > self.shared.limits.qos() {
-            return self.fault(id, ReasonCode::QoSNotSupported, &"a message at a QoS above the maximum");
-        }
-        if publish.retain && !self.shared.limits.retain_available {
-            return self.fault(id, ReasonCode::RetainNotSupported, &"a message that is to be retained");
-        }
-        let receipt = match (self.session_mut(session_id), publish.packet_id) {
-            (Some(session), Some(packet_id)) => session.flows().inbound.receive(publish.qos, packet_id),
-            _ => Ok(Receipt::New),
+        let receipt = match publish.packet_id {
+            Some(packet_id) => match self.session_mut(session_id) {
+                Some(session) => session.flows().inbound.receive(publish.qos, packet_id),
+                None => Ok(Receipt::New),
+            },
+            None => Ok(Receipt::New),
         };
         let reason_code = match receipt {
             Err(error) => return self.fault(id, error.reason_code(), &error),
@@ -85,9 +86,39 @@ impl Shard {
                 self.stat.duplicates_received += 1;
                 ReasonCode::Success
             }
-            Ok(Receipt::New) => self.accept_message(id, session_id, name, publish),
+            Ok(Receipt::New) => {
+                let original = Original::new(frame, version, &publish);
+                let source = Source { known, original };
+                self.accept_message(id, session_id, name, &publish, source)
+            }
         };
-        self.acknowledge(id, session_id, publish, reason_code);
+        if let Some(packet_id) = publish.packet_id {
+            self.acknowledge(id, session_id, publish.qos, packet_id, reason_code);
+        }
+    }
+
+    /// What is wrong with a client's PUBLISH to `name`, if something is.
+    fn publish_fault(
+        &self,
+        publish: &Publish<'_>,
+        name: TopicName<'_>,
+        is_known: bool,
+    ) -> Option<(ReasonCode, &'static str)> {
+        let limits = &self.shared.limits;
+        if !publish.properties.subscription_identifiers.is_empty() {
+            // [MQTT-3.3.4-6]
+            return Some((ReasonCode::ProtocolError, "a client's PUBLISH with a subscription identifier"));
+        }
+        if !is_known && !is_allowed_depth(&self.shared, name.as_str()) {
+            return Some((ReasonCode::TopicNameInvalid, "a topic name with too many levels"));
+        }
+        if publish.qos > limits.qos() {
+            return Some((ReasonCode::QoSNotSupported, "a message at a QoS above the maximum"));
+        }
+        if publish.retain && !limits.retain_available {
+            return Some((ReasonCode::RetainNotSupported, "a message that is to be retained"));
+        }
+        None
     }
 
     /// The topic name of a PUBLISH that has an alias.
@@ -108,19 +139,33 @@ impl Shard {
         session_id: SessionId,
         name: TopicName<'_>,
         publish: &Publish<'_>,
+        source: Source<'_>,
     ) -> ReasonCode {
         self.stat.messages_received.count(publish.qos);
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else {
             return ReasonCode::UnspecifiedError;
         };
         let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
-        match self.admit(&open.client, name, publish) {
+        let Hooks { authorizer, publish_filter, .. } = &self.shared.hooks;
+        if source.known.is_some() && publish_filter.is_none() {
+            if authorizer.may_publish(&open.client, name, publish.qos, publish.retain) {
+                return self.publish(publish, source, Some(session_id), has_answer);
+            }
+            let client_id = self.client_id(id);
+            return self.withhold(Withheld::NotAuthorized, &client_id, name);
+        }
+        let reason_code = match self.admit(&open.client, name, publish) {
             Ok(admitted) => self.pass_on(publish, &admitted, session_id, has_answer),
             Err(withheld) => {
                 let client_id = self.client_id(id);
                 self.withhold(withheld, &client_id, name)
             }
+        };
+        let place = self.routes.place(name);
+        if let Some(open) = self.open_mut(id) {
+            open.route = place;
         }
+        reason_code
     }
 
     /// Whether a client's message, or its will, is to be passed on, and where to.
@@ -160,7 +205,7 @@ impl Shard {
         let message = admitted.message(publish);
         match admitted.delay_s {
             Some(delay_s) => self.delay(&message, delay_s, origin),
-            None => self.publish(&message, Some(origin), has_answer),
+            None => self.publish(&message, Source::default(), Some(origin), has_answer),
         }
     }
 
@@ -193,6 +238,7 @@ impl Shard {
     pub(super) fn publish(
         &mut self,
         message: &Publish<'_>,
+        source: Source<'_>,
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
@@ -210,7 +256,7 @@ impl Shard {
         }
         let count = match retained {
             Some(Ok(count)) => count,
-            _ => self.distribute(message, origin),
+            _ => self.distribute(message, source, origin),
         };
         if count == 0 {
             self.stat.messages_dropped.no_subscriber += 1;
@@ -225,26 +271,27 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         session_id: SessionId,
-        publish: &Publish<'_>,
+        qos: QoS,
+        packet_id: PacketId,
         reason_code: ReasonCode,
     ) {
-        let Some(packet_id) = publish.packet_id else { return };
         if let Some(session) = self.session_mut(session_id) {
-            session.flows().acknowledge(publish.qos, packet_id, reason_code);
+            session.flows().acknowledge(qos, packet_id, reason_code);
         }
         let mut ack = Ack::new(packet_id, reason_code);
-        let packet = match publish.qos {
+        let packet_type = match qos {
             QoS::AtMostOnce => return,
-            QoS::AtLeastOnce => Packet::PubAck,
-            QoS::ExactlyOnce => Packet::PubRec,
+            QoS::AtLeastOnce => PacketType::PubAck,
+            QoS::ExactlyOnce => PacketType::PubRec,
         };
         if reason_code.is_error() {
             ack.properties.reason_string = self.reason_string(id, explain(reason_code), |text| {
                 let properties = AckProperties { reason_string: Some(text), ..AckProperties::default() };
-                packet(Ack { properties, ..ack })
+                // The two are of one size.
+                Packet::PubAck(Ack { properties, ..ack })
             });
         }
-        self.send(id, &packet(ack));
+        self.send_ack(id, packet_type, &ack);
     }
 
     /// `text`, if the client wants to be told in words `[MQTT-3.1.2-29]` and takes the packet with it
@@ -262,16 +309,31 @@ impl Shard {
 
     /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
     fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
-        let starts = |prefix: &&str| name.as_str().starts_with(prefix);
-        let is_own = name.is_system() && (["$SYS/", "$share/"].iter().any(starts) || name.as_str() == "$SYS");
-        !is_own && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
+        !is_own(name) && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
     }
 
     pub(super) fn is_allowed_depth(&self, topic: &str) -> bool {
-        let maximum = usize::from(self.shared.limits.topic_levels_maximum);
-        // Every level takes a byte for its separator: most topics need not be counted.
-        topic.len() < maximum || memchr::memchr_iter(b'/', topic.as_bytes()).count() < maximum
+        is_allowed_depth(&self.shared, topic)
     }
+}
+
+/// Whether a client's message to `name` is published just there and now, if the client may.
+pub(super) fn is_plain(shared: &Shared, name: TopicName<'_>) -> bool {
+    let has_delay = !matches!(delayed::split(name), Some((None, _)));
+    let is_rewritten = shared.rules.rewrite(name.as_str(), AppliesTo::Publish).is_some();
+    is_allowed_depth(shared, name.as_str()) && !has_delay && !is_rewritten && !is_own(name)
+}
+
+/// Whether a name is one of the server's own.
+fn is_own(name: TopicName<'_>) -> bool {
+    let starts = |prefix: &&str| name.as_str().starts_with(prefix);
+    name.is_system() && (["$SYS/", "$share/"].iter().any(starts) || name.as_str() == "$SYS")
+}
+
+fn is_allowed_depth(shared: &Shared, topic: &str) -> bool {
+    let maximum = usize::from(shared.limits.topic_levels_maximum);
+    // Every level takes a byte for its separator: most topics need not be counted.
+    topic.len() < maximum || memchr::memchr_iter(b'/', topic.as_bytes()).count() < maximum
 }
 
 /// Why a message was refused, in words.

@@ -43,7 +43,8 @@ impl Shard {
         let kept = retained.set(message, &shared.limits, self.now).ok_or(NoRoom)?;
         shared.retained.note_expiry(&retained);
         let Some(name) = message.topic else { return Ok(0) };
-        let route = self.routes.route(name, &shared.subscriptions);
+        let found = self.routes.route(name);
+        let route = found.route();
         let mut count = 0;
         for (shard, targets) in &route.elsewhere {
             self.dispatch(*shard, message, kept.as_ref(), targets);
@@ -53,7 +54,7 @@ impl Shard {
         self.collect_mail();
         drop(retained);
         self.catch_up();
-        Ok(count + self.distribute_here(&route, message, kept, origin))
+        Ok(count + self.distribute_kept(route, message, kept, origin))
     }
 
     /// Removes retained messages that have expired, some at a time.

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
-use lapwing_proto::topic::TopicName;
+use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
-use super::SessionId;
-use crate::shared::{Group, ShardId, Subscribed, Subscriptions, Target, Trees};
+use super::{SessionId, publish};
+use crate::shared::{Group, ShardId, Shared, Subscribed, Target, Trees};
 
 /// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
 /// subscription identifiers counts as several.
-const SLOTS: usize = 4096;
+const PLACES: usize = 4096;
 const TARGETS_MAXIMUM: usize = 256 * 1024;
 /// Longer names are not remembered.
 const NAME_MAXIMUM: usize = 1024;
@@ -28,14 +28,30 @@ pub(super) struct Route {
     pub(super) groups: Vec<Arc<Group>>,
 }
 
+/// A topic that is remembered, with its route.
+#[derive(Debug)]
+pub(super) struct Known {
+    name: TopicNameBuf,
+    /// Whether a client's message to it is published just there and now, if the client may: no rule rewrites it, it asks
+    /// for no delay, and it is neither too deep nor one of the server's own.
+    pub(super) is_plain: bool,
+    /// As of which change of the subscriptions the route is.
+    generation: u64,
+    route: Route,
+}
+
+/// Where a topic is remembered, if it still is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RoutePlace(u16);
+
 /// The routes of topics that a shard's clients have published to lately: devices publish to the same few again
 /// and again.
-#[derive(Debug)]
 pub(super) struct Routes {
     shard: ShardId,
+    shared: Arc<Shared>,
     hasher: DefaultHashBuilder,
     /// By the hash of the name: a topic has one place, and takes it from another one.
-    slots: Vec<Slot>,
+    places: Vec<Place>,
     weight: usize,
     /// The route of a topic that is not remembered.
     passing: Rc<Route>,
@@ -44,48 +60,89 @@ pub(super) struct Routes {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Slot {
-    name: Box<str>,
-    /// As of which change of the subscriptions.
-    generation: u64,
-    route: Option<Rc<Route>>,
+struct Place {
+    known: Option<Rc<Known>>,
     /// From the hash of the last topic that was not here. Only one that comes again is worth remembering.
     missed: u32,
 }
 
+/// A route that was found.
+pub(super) enum Found {
+    Known(Rc<Known>),
+    Passing(Rc<Route>),
+}
+
+impl Found {
+    pub(super) fn route(&self) -> &Route {
+        match self {
+            Self::Known(known) => &known.route,
+            Self::Passing(route) => route,
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn name(&self) -> TopicName<'_> {
+        self.name.as_name()
+    }
+
+    /// Whether `name` is this very name, not only one that reads the same.
+    pub(super) fn is_name(&self, name: TopicName<'_>) -> bool {
+        std::ptr::eq(self.name().as_str(), name.as_str())
+    }
+
+    /// The route, if it still holds.
+    fn is_current(&self, shared: &Shared) -> bool {
+        self.generation == shared.subscriptions.generation()
+    }
+}
+
 impl Routes {
-    pub(super) fn new(shard: ShardId) -> Self {
+    pub(super) fn new(shard: ShardId, shared: Arc<Shared>) -> Self {
         Self {
             shard,
+            shared,
             hasher: DefaultHashBuilder::default(),
-            slots: Vec::new(),
+            places: Vec::new(),
             weight: 0,
             passing: Rc::default(),
             selected: Vec::new(),
         }
     }
 
+    /// What is remembered at a place, perhaps of another topic by now.
+    #[inline]
+    pub(super) fn at(&self, place: RoutePlace) -> Option<&Rc<Known>> {
+        self.places.get(usize::from(place.0))?.known.as_ref()
+    }
+
+    /// Where `name` is remembered, if it is.
+    pub(super) fn place(&self, name: TopicName<'_>) -> RoutePlace {
+        RoutePlace((self.hasher.hash_one(name.as_str()) as usize % PLACES) as u16)
+    }
+
+    /// Where messages published to a topic go that has been found before.
+    pub(super) fn again(&mut self, known: &Rc<Known>) -> Found {
+        if known.is_current(&self.shared) { Found::Known(Rc::clone(known)) } else { self.route(known.name()) }
+    }
+
     /// Where messages published to `name` go.
-    pub(super) fn route(&mut self, name: TopicName<'_>, subscriptions: &Subscriptions) -> Rc<Route> {
-        let generation = subscriptions.generation();
+    pub(super) fn route(&mut self, name: TopicName<'_>) -> Found {
         let hash = self.hasher.hash_one(name.as_str());
-        let at = hash as usize % SLOTS;
-        if let Some(Slot { name: known, generation: of, route: Some(route), .. }) = self.slots.get(at)
-            && *of == generation
-            && **known == *name.as_str()
-        {
-            return Rc::clone(route);
+        let at = hash as usize % PLACES;
+        if self.places.is_empty() {
+            self.places = vec![Place::default(); PLACES];
         }
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); SLOTS];
+        let Place { known, missed } = &mut self.places[at];
+        let is_here = known.as_ref().is_some_and(|known| known.name().as_str() == name.as_str());
+        if let Some(known) = known.as_ref().filter(|known| is_here && known.is_current(&self.shared)) {
+            return Found::Known(Rc::clone(known));
         }
-        let slot = &mut self.slots[at];
         let mark = (hash >> 32) as u32;
-        let is_again = slot.missed == mark || *slot.name == *name.as_str();
-        slot.missed = mark;
-        let trees = subscriptions.read();
+        let is_again = std::mem::replace(missed, mark) == mark || is_here;
+        let trees = self.shared.subscriptions.read();
         // It cannot change while the trees are being looked at.
-        let generation = subscriptions.generation();
+        let generation = self.shared.subscriptions.generation();
         if !is_again || name.as_str().len() > NAME_MAXIMUM {
             if Rc::get_mut(&mut self.passing).is_none() {
                 self.passing = Rc::default();
@@ -93,29 +150,26 @@ impl Routes {
             if let Some(route) = Rc::get_mut(&mut self.passing) {
                 route.resolve(name, &trees, self.shard, &mut self.selected);
             }
-            return Rc::clone(&self.passing);
+            return Found::Passing(Rc::clone(&self.passing));
         }
         let mut route = Route::default();
         route.resolve(name, &trees, self.shard, &mut self.selected);
         drop(trees);
-        self.remember(at, name, generation, Rc::new(route))
+        let is_plain = publish::is_plain(&self.shared, name);
+        let known = Rc::new(Known { name: name.to_buf(), is_plain, generation, route });
+        self.remember(at, &known);
+        Found::Known(known)
     }
 
-    fn remember(&mut self, at: usize, name: TopicName<'_>, generation: u64, route: Rc<Route>) -> Rc<Route> {
-        let weight = |route: &Option<Rc<Route>>| route.as_ref().map_or(0, |route| route.weight());
-        self.weight -= weight(&self.slots[at].route);
-        if self.weight + route.weight() > TARGETS_MAXIMUM {
-            self.slots.fill(Slot::default());
+    fn remember(&mut self, at: usize, known: &Rc<Known>) {
+        let weight = |known: &Rc<Known>| known.route.weight();
+        self.weight -= self.places[at].known.as_ref().map_or(0, weight);
+        if self.weight + weight(known) > TARGETS_MAXIMUM {
+            self.places.fill(Place::default());
             self.weight = 0;
         }
-        self.weight += route.weight();
-        let slot = &mut self.slots[at];
-        if *slot.name != *name.as_str() {
-            slot.name = name.as_str().into();
-        }
-        slot.generation = generation;
-        slot.route = Some(Rc::clone(&route));
-        route
+        self.weight += weight(known);
+        self.places[at].known = Some(Rc::clone(known));
     }
 }
 
@@ -137,9 +191,12 @@ impl Route {
             |session, subscribed| selected.push((session, subscribed)),
             |group| groups.push(Arc::clone(group)),
         );
-        if selected.len() > 1 {
-            selected.sort_unstable_by_key(|&(session, _)| session);
+        if let [(session, subscribed)] = &selected[..]
+            && session.shard() == here
+        {
+            return self.targets.push(Target::new(*session, subscribed));
         }
+        selected.sort_unstable_by_key(|&(session, _)| session);
         for of_shard in selected.chunk_by(|one, other| one.0.shard() == other.0.shard()) {
             let targets = of_shard.chunk_by(|one, other| one.0 == other.0).map(Target::overlapping);
             match of_shard[0].0.shard() {
@@ -154,6 +211,6 @@ impl Route {
     /// How much of what may be remembered it takes.
     fn weight(&self) -> usize {
         let elsewhere = self.elsewhere.iter().flat_map(|(_, targets)| targets.iter());
-        self.groups.len() + self.targets.iter().chain(elsewhere).map(Target::weight).sum::<usize>()
+        1 + self.groups.len() + self.targets.iter().chain(elsewhere).map(Target::weight).sum::<usize>()
     }
 }

@@ -149,6 +149,13 @@ impl Session {
         self.traffic.as_mut()?.flows.outbound.resend()
     }
 
+    /// Whether messages wait for the client that could be sent to it.
+    pub(super) fn has_waiting(&self) -> bool {
+        let in_traffic =
+            |traffic: &Traffic| !traffic.queue.is_empty() || traffic.flows.outbound.is_resending();
+        self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty()
+    }
+
     /// A message that was taken up cannot be sent.
     pub(super) fn give_up(&mut self, packet_id: PacketId) {
         let delivery = self.flows().outbound.give_up(packet_id);

@@ -8,6 +8,7 @@ use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
 
 use super::Shard;
+use super::deliver::Source;
 use super::retained::NoRoom;
 use super::session::Session;
 use super::stat::{Report, Stat};
@@ -101,7 +102,7 @@ impl Shard {
                     self.sys.published.insert(topic, value);
                 }
                 Err(NoRoom) => {
-                    self.distribute(&publish, None);
+                    self.distribute(&publish, Source::default(), None);
                 }
             }
         }

@@ -88,7 +88,9 @@ pub struct Frame<'a> {
     flags: u8,
     /// The remaining length has more bytes than it needs.
     padded: bool,
-    body: &'a [u8],
+    /// Bytes of the fixed header: 2 to 5.
+    header: u8,
+    bytes: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
@@ -103,13 +105,13 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn split(input: &mut &'a [u8], maximum_packet_size: u32) -> Result<Option<Self>, DecodeError> {
         // Nearly all packets: a length of one byte, and the whole packet there.
-        if let [first, length @ 0..=127, rest @ ..] = *input
+        if let [first, length @ 0..=127, ..] = *input
             && let Some(packet_type) = PacketType::from_first_byte(*first)
-            && let Some((body, rest)) = rest.split_at_checked(usize::from(*length))
+            && let Some((bytes, rest)) = input.split_at_checked(usize::from(*length) + 2)
             && u32::from(*length) + 2 <= maximum_packet_size
         {
             *input = rest;
-            return Ok(Some(Self { packet_type, flags: first & 0x0f, padded: false, body }));
+            return Ok(Some(Self { packet_type, flags: first & 0x0f, padded: false, header: 2, bytes }));
         }
         Self::split_any(input, maximum_packet_size)
     }
@@ -127,10 +129,10 @@ impl<'a> Frame<'a> {
         if input.len() < total {
             return Ok(None);
         }
-        let (packet, rest) = input.split_at(total);
+        let (bytes, rest) = input.split_at(total);
         *input = rest;
-        let padded = header > 1 && packet[header] == 0;
-        Ok(Some(Self { packet_type, flags: first & 0x0f, padded, body: &packet[1 + header..] }))
+        let padded = header > 1 && bytes[header] == 0;
+        Ok(Some(Self { packet_type, flags: first & 0x0f, padded, header: 1 + header as u8, bytes }))
     }
 
     /// How many bytes the packet at the front of `input` has in all, if its fixed header is there and
@@ -148,11 +150,26 @@ impl<'a> Frame<'a> {
 
     /// How many bytes stand behind the fixed header.
     pub fn remaining_length(&self) -> usize {
-        self.body.len()
+        self.bytes.len() - usize::from(self.header)
+    }
+
+    /// The whole packet, its fixed header included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How many bytes the fixed header has: 2 to 5.
+    pub fn header_size(&self) -> usize {
+        self.header.into()
+    }
+
+    /// Whether its remaining length has more bytes than it needs.
+    pub fn is_padded(&self) -> bool {
+        self.padded
     }
 
     pub(super) fn body(&self) -> &'a [u8] {
-        self.body
+        &self.bytes[usize::from(self.header)..]
     }
 
     pub(super) fn flags(&self) -> u8 {
@@ -160,7 +177,7 @@ impl<'a> Frame<'a> {
     }
 
     pub(super) fn reader(&self) -> Reader<'a> {
-        Reader::new(self.body)
+        Reader::new(self.body())
     }
 
     /// The remaining length has no more bytes than it needs `[MQTT-1.5.5-1]`. Before 5.0 it might have: small

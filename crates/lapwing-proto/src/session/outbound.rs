@@ -131,6 +131,11 @@ impl<M> Outbound<M> {
         self.open < self.receive_maximum && self.slots.len() < IDS && self.resending.is_none()
     }
 
+    /// Whether something remains to be sent again.
+    pub fn is_resending(&self) -> bool {
+        self.resending.is_some()
+    }
+
     /// Takes up a message that is about to be sent, at QoS 1 or 2, and gives its packet identifier; gives
     /// the message back when none may be sent now.
     pub fn send(&mut self, qos: QoS, message: M) -> Result<PacketId, M> {
