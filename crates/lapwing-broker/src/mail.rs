@@ -6,11 +6,12 @@ use std::sync::Arc;
 use lapwing_net::Stream;
 use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS};
 use lapwing_proto::session::Instant;
+use lapwing_proto::topic::TopicNameBuf;
 
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
 use crate::shard::{ConnectionId, SessionKey};
-use crate::shared::Target;
+use crate::shared::{Recipients, Target};
 
 /// What another thread tells a shard.
 #[derive(Debug)]
@@ -62,11 +63,11 @@ pub(crate) struct Arrival {
 /// Messages from one shard to another, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// The smaller messages, one behind the other: each an encoded 5.0 PUBLISH at QoS 0.
+    /// The smaller messages, one behind the other: each a whole PUBLISH.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// To whom: one list for all the messages of a run.
-    targets: Vec<Arc<[Target]>>,
+    recipients: Vec<Arc<Recipients>>,
     /// Bytes of the larger messages.
     kept_bytes: usize,
     /// How many of the messages have been taken out.
@@ -82,13 +83,15 @@ struct Entry {
     qos: QoS,
     retain: bool,
     /// Which of the lists.
-    targets: u32,
+    recipients: u32,
 }
 
 #[derive(Debug)]
 enum Body {
-    /// So many of the batch's bytes.
-    Copied(u32),
+    /// So many of the batch's bytes, as they came from a client of this version.
+    Original(u32, ProtocolVersion),
+    /// So many of the batch's bytes, a 5.0 PUBLISH at QoS 0.
+    Encoded(u32),
     /// A large message, or one that is kept anyway.
     Kept(Message),
 }
@@ -101,57 +104,72 @@ const SPARE_CAPACITY: usize = 512 * 1024;
 /// One message of a batch, for some sessions.
 pub(crate) struct Entrusted<'a> {
     pub(crate) publish: Publish<'a>,
+    /// The very bytes that came from a client.
+    pub(crate) original: Option<(Frame<'a>, ProtocolVersion)>,
     pub(crate) kept: Option<&'a Message>,
-    pub(crate) targets: &'a Arc<[Target]>,
+    pub(crate) targets: &'a [Target],
 }
 
 impl Batch {
-    /// Adds a message for `targets`. `kept` where it is kept already.
+    /// Adds a message for `recipients`. `original` where it is in the bytes in which it came, `kept` where it is kept
+    /// already.
     ///
     /// # Errors
     /// An [`EncodeError`] where the message has no encoding, which no decoded one lacks.
     pub(crate) fn push(
         &mut self,
         publish: &Publish<'_>,
+        original: Option<(Frame<'_>, ProtocolVersion)>,
         kept: Option<&Message>,
-        targets: &Arc<[Target]>,
+        recipients: &Arc<Recipients>,
         now: Instant,
     ) -> Result<(), EncodeError> {
         let body = if publish.payload.len() > COPIED_MAXIMUM {
             let message = kept.map_or_else(|| Message::new(publish, now), Message::clone);
             self.kept_bytes += message.size();
             Body::Kept(message)
+        } else if let Some((frame, version)) = original {
+            self.bytes.extend_from_slice(frame.bytes());
+            Body::Original(frame.bytes().len() as u32, version)
         } else {
             let start = self.bytes.len();
             crate::message::encode(publish, &mut self.bytes)?;
-            Body::Copied((self.bytes.len() - start) as u32)
+            Body::Encoded((self.bytes.len() - start) as u32)
         };
         // A publisher's messages of one read have one route: its list is there already.
-        let is_last = self.targets.last().is_some_and(|last| Arc::ptr_eq(last, targets));
+        let is_last = self.recipients.last().is_some_and(|last| Arc::ptr_eq(last, recipients));
         if !is_last {
-            self.targets.push(Arc::clone(targets));
+            self.recipients.push(Arc::clone(recipients));
         }
-        let targets = (self.targets.len() - 1) as u32;
+        let recipients = (self.recipients.len() - 1) as u32;
         self.has_retained |= publish.retain;
-        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, targets });
+        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, recipients });
         Ok(())
     }
 
     /// The next message, as it is delivered at `now`.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Entrusted<'_>> {
-        let Entry { body, qos, retain, targets } = self.entries.get(self.taken)?;
+        let Entry { body, qos, retain, recipients } = self.entries.get(self.taken)?;
         self.taken += 1;
-        let (publish, kept) = match body {
-            Body::Copied(size) => {
-                let mut input = &self.bytes[self.offset..self.offset + *size as usize];
-                self.offset += *size as usize;
-                let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
-                (Publish::decode(frame, ProtocolVersion::V5).ok()?, None)
+        let recipients = self.recipients.get(*recipients as usize)?;
+        let targets = &recipients.targets;
+        let (size, version) = match body {
+            Body::Kept(kept) => {
+                let publish = Publish { qos: *qos, retain: *retain, ..kept.publish(now) };
+                return Some(Entrusted { publish, original: None, kept: Some(kept), targets });
             }
-            Body::Kept(message) => (message.publish(now), Some(message)),
+            Body::Original(size, version) => (*size as usize, *version),
+            Body::Encoded(size) => (*size as usize, ProtocolVersion::V5),
         };
-        let publish = Publish { qos: *qos, retain: *retain, ..publish };
-        Some(Entrusted { publish, kept, targets: self.targets.get(*targets as usize)? })
+        let mut input = self.bytes.get(self.offset..self.offset + size)?;
+        self.offset += size;
+        let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
+        let name = recipients.name.as_ref().map(TopicNameBuf::as_name);
+        let mut publish = Publish::decode_known(frame, version, name).ok()?;
+        publish.qos = *qos;
+        publish.retain = *retain;
+        let original = matches!(body, Body::Original(..)).then_some((frame, version));
+        Some(Entrusted { publish, original, kept: None, targets })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -170,13 +188,13 @@ impl Batch {
 
     /// Empties it for another use.
     pub(crate) fn clear(&mut self) {
-        let Self { mut bytes, mut entries, mut targets, .. } = std::mem::take(self);
+        let Self { mut bytes, mut entries, mut recipients, .. } = std::mem::take(self);
         bytes.clear();
         bytes.shrink_to(SPARE_CAPACITY);
         entries.clear();
         entries.shrink_to(SPARE_CAPACITY / size_of::<Entry>());
-        targets.clear();
-        targets.shrink_to(1024);
-        *self = Self { bytes, entries, targets, ..Self::default() };
+        recipients.clear();
+        recipients.shrink_to(1024);
+        *self = Self { bytes, entries, recipients, ..Self::default() };
     }
 }

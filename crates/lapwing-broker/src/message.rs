@@ -1,7 +1,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, SubscriptionIdentifier};
+use lapwing_proto::packet::{
+    EncodeError, Frame, PacketId, ProtocolVersion, Publish, QoS, SubscriptionIdentifier,
+};
 use lapwing_proto::session::Instant;
 
 use crate::shared::GroupId;
@@ -44,18 +46,25 @@ impl Message {
     }
 
     fn keep(publish: &Publish<'_>, expires: Option<Instant>) -> Self {
+        let message = Self::build(|scratch| {
+            match expires {
+                Some(expires) => {
+                    scratch.push(publish.qos.bits() | EXPIRES);
+                    scratch.extend_from_slice(&expires.as_millis().to_ne_bytes());
+                }
+                None => scratch.push(publish.qos.bits()),
+            }
+            encode(publish, scratch).ok()
+        });
+        // It was decoded from a packet that had at least these fields, so that it has an encoding.
+        message.expect("a decoded PUBLISH can be encoded")
+    }
+
+    /// Puts a message together.
+    fn build(write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<Self> {
         let mut scratch = SCRATCH.take();
         scratch.clear();
-        match expires {
-            Some(expires) => {
-                scratch.push(publish.qos.bits() | EXPIRES);
-                scratch.extend_from_slice(&expires.as_millis().to_ne_bytes());
-            }
-            None => scratch.push(publish.qos.bits()),
-        }
-        // It was decoded from a packet that had at least these fields, so that it has an encoding.
-        encode(publish, &mut scratch).expect("a decoded PUBLISH can be encoded");
-        let message = Self(Arc::from(&scratch[..]));
+        let message = write(&mut scratch).map(|()| Self(Arc::from(&scratch[..])));
         if scratch.capacity() <= SCRATCH_MAXIMUM {
             SCRATCH.set(scratch);
         }
@@ -75,6 +84,29 @@ impl Message {
             publish.properties.message_expiry_interval = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         }
         publish
+    }
+
+    /// Appends the message as a PUBLISH of a delivery to a client, if it has no properties; `false` if it has.
+    pub(crate) fn append_plain(
+        &self,
+        version: ProtocolVersion,
+        (qos, retain, packet_id): (QoS, bool, Option<PacketId>),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let mut input = &self.0[HEADER..];
+        let frame =
+            if self.expires().is_some() { None } else { Frame::split(&mut input, u32::MAX).ok().flatten() };
+        let Some(frame) = frame else { return false };
+        Publish::recode(frame, ProtocolVersion::V5, version, qos, retain, packet_id, out).is_some()
+    }
+
+    /// Keeps a message that has come as the PUBLISH in `frame`, if it has no properties.
+    pub(crate) fn plain(frame: Frame<'_>, version: ProtocolVersion, qos: QoS) -> Option<Self> {
+        Self::build(|scratch| {
+            scratch.push(qos.bits());
+            let none = QoS::AtMostOnce;
+            Publish::recode(frame, version, ProtocolVersion::V5, none, false, None, scratch).map(|_| ())
+        })
     }
 
     /// The QoS at which it was published.

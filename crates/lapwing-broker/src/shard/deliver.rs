@@ -13,6 +13,7 @@ use super::route::{Known, Route};
 use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
+use crate::mail::Entrusted;
 use crate::message::{Delivery, Message};
 use crate::shared::{Group, OwnMessages, Subscribed, Target};
 
@@ -68,8 +69,8 @@ impl Variants {
 /// same RETAIN flag, get these.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Original<'a> {
-    bytes: &'a [u8],
-    is_v5: bool,
+    pub(super) frame: Frame<'a>,
+    pub(super) version: ProtocolVersion,
     /// Where the packet identifier stands.
     packet_id: usize,
 }
@@ -81,8 +82,7 @@ impl<'a> Original<'a> {
         let is_repeated = frame.bytes().first().is_none_or(|first| first & DUP != 0);
         let name = publish.topic.filter(|_| publish.properties.topic_alias.is_none())?;
         let packet_id = frame.header_size() + 2 + name.as_str().len();
-        let is_v5 = version == ProtocolVersion::V5;
-        (!is_repeated && !frame.is_padded()).then_some(Self { bytes: frame.bytes(), is_v5, packet_id })
+        (!is_repeated && !frame.is_padded()).then_some(Self { frame, version, packet_id })
     }
 }
 
@@ -105,7 +105,10 @@ struct Distribution<'a> {
 
 impl Distribution<'_> {
     fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
-        let message = self.kept.get_or_insert_with(|| Message::new(self.publish, self.now));
+        let message = self.kept.get_or_insert_with(|| {
+            let plain = self.original.and_then(|it| Message::plain(it.frame, it.version, self.publish.qos));
+            plain.unwrap_or_else(|| Message::new(self.publish, self.now))
+        });
         Delivery {
             message: message.clone(),
             qos,
@@ -132,9 +135,9 @@ impl Shard {
         };
         let route = found.route();
         let mut count = 0;
-        for (shard, targets) in &route.elsewhere {
-            self.dispatch(*shard, publish, None, targets);
-            count += targets.len();
+        for (shard, recipients) in &route.elsewhere {
+            self.dispatch(*shard, (publish, original, None), recipients);
+            count += recipients.targets.len();
         }
         let distribution = Distribution { publish, original, kept: None, now: self.now };
         count + self.distribute_here(route, distribution, origin)
@@ -178,8 +181,11 @@ impl Shard {
     }
 
     /// Passes a message of another shard's client to sessions of this one.
-    pub(super) fn deliver_here(&mut self, publish: &Publish<'_>, kept: Option<&Message>, targets: &[Target]) {
-        let mut distribution = Distribution { publish, original: None, kept: kept.cloned(), now: self.now };
+    pub(super) fn deliver_here(&mut self, message: Entrusted<'_>) {
+        let Entrusted { publish, original, kept, targets } = message;
+        let original = original.and_then(|(frame, version)| Original::new(frame, version, &publish));
+        let kept = kept.cloned();
+        let mut distribution = Distribution { publish: &publish, original, kept, now: self.now };
         self.variants.reset();
         for target in targets {
             if !self.pass_by(target, &mut distribution) {
@@ -204,9 +210,13 @@ impl Shard {
     /// Passes a message to the member of a shared subscription whose turn it is. `false` if there is none.
     fn deliver_to_member(&mut self, group: &Group, distribution: &mut Distribution<'_>) -> bool {
         let Some(member) = group.choose() else { return false };
-        match member[0].session.shard() {
-            shard if shard == self.id => self.deliver(&member[0], distribution),
-            shard => self.dispatch(shard, distribution.publish, distribution.kept.as_ref(), &member),
+        let Some(target) = member.targets.first() else { return false };
+        match target.session.shard() {
+            shard if shard == self.id => self.deliver(target, distribution),
+            shard => {
+                let Distribution { publish, original, kept, .. } = distribution;
+                self.dispatch(shard, (publish, *original, kept.as_ref()), &member);
+            }
         }
         true
     }
@@ -325,10 +335,9 @@ impl Shard {
             let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
             let identifiers = delivery.identifiers.clone();
             let Ok(packet_id) = session.send(delivery, limits) else { break };
-            let publish = Publish { qos, retain, packet_id: Some(packet_id), ..message.publish(self.now) };
-            let publish = with_identifiers(publish, identifiers.as_deref());
-            connection.outbox.prepare(publish.payload.len(), &mut self.pool);
-            if append_own(connection, &publish) {
+            connection.outbox.prepare(message.size(), &mut self.pool);
+            let fields = (qos, retain, Some(packet_id));
+            if append_kept(connection, &message, fields, identifiers.as_deref(), self.now) {
                 stat.messages_sent.count(qos);
             } else {
                 stat.messages_dropped.too_large += 1;
@@ -423,10 +432,11 @@ fn append(
         let publish = Publish { dup: false, qos, retain, packet_id, ..**publish };
         return append_own(connection, &with_identifiers(publish, target.identifiers.as_deref()));
     }
-    let is_same =
-        |original: &&Original<'_>| original.is_v5 == is_v5 && publish.qos == qos && publish.retain == retain;
+    let is_same = |original: &&Original<'_>| {
+        (original.version == ProtocolVersion::V5) == is_v5 && publish.qos == qos && publish.retain == retain
+    };
     let (bytes, place) = match original.as_ref().filter(is_same) {
-        Some(original) => (original.bytes, original.packet_id),
+        Some(original) => (original.frame.bytes(), original.packet_id),
         None => match variants.get(publish, version, qos, retain) {
             Ok(variant) => variant,
             Err(_) => return false,
@@ -444,6 +454,33 @@ fn append(
         field.copy_from_slice(&packet_id.get().to_be_bytes());
     }
     true
+}
+
+/// Appends a message that has waited. `false` as with [`append`].
+fn append_kept(
+    connection: &mut Connection,
+    message: &Message,
+    fields: (QoS, bool, Option<PacketId>),
+    identifiers: Option<&[SubscriptionIdentifier]>,
+    now: Instant,
+) -> bool {
+    let Some(open) = connection.open() else { return false };
+    let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
+    let needs_own = version == ProtocolVersion::V5 && (identifiers.is_some() || open.link.takes_aliases());
+    if !needs_own {
+        let out = connection.outbox.bytes();
+        let start = out.len();
+        if message.append_plain(version, fields, out) {
+            let fits = (out.len() - start) as u64 <= u64::from(maximum);
+            if !fits {
+                out.truncate(start);
+            }
+            return fits;
+        }
+    }
+    let (qos, retain, packet_id) = fields;
+    let publish = Publish { qos, retain, packet_id, ..message.publish(now) };
+    append_own(connection, &with_identifiers(publish, identifiers))
 }
 
 /// Appends a PUBLISH that is encoded for this connection alone.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
 
+use super::deliver::Original;
 use super::{ConnectionId, DELIVERY_COST, Shard};
 use crate::mail::{Batch, Mail};
 use crate::message::Message;
-use crate::shared::{ShardId, Target};
+use crate::shared::{Recipients, ShardId};
 
 /// A batch of this size goes on its way before the turn is over.
 const BATCH_BYTES: usize = 128 * 1024;
@@ -29,9 +30,8 @@ impl Shard {
     pub(super) fn dispatch(
         &mut self,
         shard: ShardId,
-        publish: &Publish<'_>,
-        kept: Option<&Message>,
-        targets: &Arc<[Target]>,
+        (publish, original, kept): (&Publish<'_>, Option<Original<'_>>, Option<&Message>),
+        recipients: &Arc<Recipients>,
     ) {
         let batches = &mut self.dispatch.batches;
         if batches.len() <= shard.index() {
@@ -41,13 +41,12 @@ impl Shard {
             self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
             self.shared.take_batch()
         });
-        let before = batch.cost();
-        if batch.push(publish, kept, targets, self.now).is_err() {
+        let original = original.map(|original| (original.frame, original.version));
+        if batch.push(publish, original, kept, recipients, self.now).is_err() {
             return; // what was decoded has an encoding
         }
-        let cost = batch.cost();
-        self.spent += DELIVERY_COST + (cost - before);
-        if cost > BATCH_BYTES {
+        self.spent += DELIVERY_COST + publish.payload.len();
+        if batch.cost() > BATCH_BYTES {
             self.send_batch(shard);
             self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
         }
@@ -97,7 +96,7 @@ impl Shard {
     pub(super) fn deliver_batch(&mut self, batch: &mut Batch, now: Instant, may_stop: bool) -> bool {
         while !(may_stop && self.is_spent()) {
             let Some(message) = batch.next(now) else { return true };
-            self.deliver_here(&message.publish, message.kept, message.targets);
+            self.deliver_here(message);
         }
         batch.is_empty()
     }

@@ -118,6 +118,8 @@ pub(crate) struct Shard {
     timers: Timers,
     /// Connections that have something to write, or are to be closed.
     dirty: Vec<ConnectionId>,
+    /// The session whose client has just acknowledged messages, if others wait for that.
+    with_room: Option<SessionId>,
     /// Connections whose bytes have not all been handled, since the turn had enough to do.
     unfinished: VecDeque<ConnectionId>,
     /// What this turn has cost: bytes put into outboxes for messages, and [`DELIVERY_COST`] for each delivery.
@@ -165,6 +167,7 @@ impl Shard {
             sys: Sys::default(),
             timers: Timers::default(),
             dirty: Vec::new(),
+            with_room: None,
             unfinished: VecDeque::new(),
             spent: 0,
             resumed: Vec::new(),
@@ -230,8 +233,16 @@ impl Shard {
         }
     }
 
-    /// Handles whole packets at the front of `input`, and leaves there what must wait.
+    /// Handles whole packets at the front of `input`, and leaves there what must wait. What waited for
+    /// acknowledgements among them follows for all together.
     fn handle_packets(&mut self, id: ConnectionId, input: &mut &[u8]) {
+        self.handle_frames(id, input);
+        if let Some(session) = self.with_room.take() {
+            self.pump(session);
+        }
+    }
+
+    fn handle_frames(&mut self, id: ConnectionId, input: &mut &[u8]) {
         while let Some(connection) = self.connection(id) {
             let limits = &self.shared.limits;
             let maximum = match connection.phase {

@@ -83,12 +83,11 @@ impl Shard {
             Ok(delivery) => session.settle(delivery),
             Err(error) => return self.fault(id, error.reason_code(), &error),
         }
-        let has_waiting = session.has_waiting();
+        if session.has_waiting() {
+            self.with_room = Some(session_id);
+        }
         if let Some((packet_type, ack)) = answer {
             self.send_ack(id, packet_type, &ack);
-        }
-        if has_waiting {
-            self.pump(session_id); // there may be room
         }
     }
 

@@ -46,10 +46,10 @@ impl Shard {
         let found = self.routes.route(name);
         let route = found.route();
         let mut count = 0;
-        for (shard, targets) in &route.elsewhere {
-            self.dispatch(*shard, message, kept.as_ref(), targets);
+        for (shard, recipients) in &route.elsewhere {
+            self.dispatch(*shard, (message, None, kept.as_ref()), recipients);
             self.send_batch(*shard);
-            count += targets.len();
+            count += recipients.targets.len();
         }
         self.collect_mail();
         drop(retained);

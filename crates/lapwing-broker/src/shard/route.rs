@@ -8,7 +8,7 @@ use hashbrown::DefaultHashBuilder;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use super::{SessionId, publish};
-use crate::shared::{Group, ShardId, Shared, Subscribed, Target, Trees};
+use crate::shared::{Group, Recipients, ShardId, Shared, Subscribed, Target, Trees};
 
 /// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
 /// subscription identifiers counts as several.
@@ -23,7 +23,7 @@ pub(super) struct Route {
     /// Sessions of this shard.
     pub(super) targets: Vec<Target>,
     /// Sessions of other shards.
-    pub(super) elsewhere: Vec<(ShardId, Arc<[Target]>)>,
+    pub(super) elsewhere: Vec<(ShardId, Arc<Recipients>)>,
     /// Shared subscriptions, of which one member each gets the message.
     pub(super) groups: Vec<Arc<Group>>,
 }
@@ -201,7 +201,10 @@ impl Route {
             let targets = of_shard.chunk_by(|one, other| one.0 == other.0).map(Target::overlapping);
             match of_shard[0].0.shard() {
                 shard if shard == here => self.targets.extend(targets),
-                shard => self.elsewhere.push((shard, targets.collect())),
+                shard => {
+                    let recipients = Recipients { name: Some(name.to_buf()), targets: targets.collect() };
+                    self.elsewhere.push((shard, Arc::new(recipients)));
+                }
             }
         }
         selected.clear();
@@ -210,7 +213,7 @@ impl Route {
 
     /// How much of what may be remembered it takes.
     fn weight(&self) -> usize {
-        let elsewhere = self.elsewhere.iter().flat_map(|(_, targets)| targets.iter());
+        let elsewhere = self.elsewhere.iter().flat_map(|(_, recipients)| recipients.targets.iter());
         1 + self.groups.len() + self.targets.iter().chain(elsewhere).map(Target::weight).sum::<usize>()
     }
 }

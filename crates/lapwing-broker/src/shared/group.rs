@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Target;
+use super::{Recipients, Target};
 use crate::shard::SessionId;
 
 /// Names a shared subscription. Not used again for another one.
@@ -21,12 +21,12 @@ pub(crate) struct Group {
     members: Mutex<Members>,
 }
 
-/// Each member is a list of one, to be handed to another shard as it is.
+/// Each member is there in the form in which it is handed to another shard.
 #[derive(Debug, Default)]
 struct Members {
-    connected: Vec<Arc<[Target]>>,
+    connected: Vec<Arc<Recipients>>,
     /// Whose sessions are kept without a connection.
-    absent: Vec<Arc<[Target]>>,
+    absent: Vec<Arc<Recipients>>,
     next: usize,
 }
 
@@ -39,13 +39,13 @@ impl Group {
     pub(super) fn join(&self, member: Target, is_connected: bool) -> bool {
         let mut members = self.members();
         let Members { connected, absent, .. } = &mut *members;
-        let existing = connected.iter_mut().chain(absent).find(|it| it[0].session == member.session);
+        let existing = connected.iter_mut().chain(absent).find(|it| it.targets[0].session == member.session);
         if let Some(existing) = existing {
-            *existing = Arc::from([member]);
+            *existing = alone(member);
             return false;
         }
         let list = if is_connected { &mut members.connected } else { &mut members.absent };
-        list.push(Arc::from([member]));
+        list.push(alone(member));
         true
     }
 
@@ -77,7 +77,7 @@ impl Group {
 
     /// The member that gets the next message: the next one that is connected, or if none is, the next one, whose
     /// session keeps it.
-    pub(crate) fn choose(&self) -> Option<Arc<[Target]>> {
+    pub(crate) fn choose(&self) -> Option<Arc<Recipients>> {
         let mut members = self.members();
         let Members { connected, absent, next } = &mut *members;
         let list = if connected.is_empty() { absent } else { connected };
@@ -91,7 +91,11 @@ impl Group {
     }
 }
 
-fn take(list: &mut Vec<Arc<[Target]>>, session: SessionId) -> Option<Arc<[Target]>> {
-    let at = list.iter().position(|member| member[0].session == session)?;
+fn alone(member: Target) -> Arc<Recipients> {
+    Arc::new(Recipients { name: None, targets: Box::new([member]) })
+}
+
+fn take(list: &mut Vec<Arc<Recipients>>, session: SessionId) -> Option<Arc<Recipients>> {
+    let at = list.iter().position(|member| member.targets[0].session == session)?;
     Some(list.remove(at))
 }

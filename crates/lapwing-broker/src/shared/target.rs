@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::{QoS, SubscriptionIdentifier, SubscriptionOptions};
+use lapwing_proto::topic::TopicNameBuf;
 
 use super::GroupId;
 use crate::message::Identifiers;
@@ -27,6 +28,14 @@ pub(crate) struct Target {
     pub(crate) identifiers: Identifiers,
     /// The shared subscription that this is a member of.
     pub(crate) group: Option<GroupId>,
+}
+
+/// Sessions of one shard that get the same messages.
+#[derive(Debug)]
+pub(crate) struct Recipients {
+    /// The topic of all the messages, where it is one.
+    pub(crate) name: Option<TopicNameBuf>,
+    pub(crate) targets: Box<[Target]>,
 }
 
 /// How a session gets the messages of a topic that it has published itself, given its subscriptions with No

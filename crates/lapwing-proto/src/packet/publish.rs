@@ -47,6 +47,7 @@ properties! {
 }
 
 const DUP: u8 = 0b1000;
+const QOS: u8 = 0b0110;
 const RETAIN: u8 = 0b0001;
 const NO_TOPIC: DecodeError = DecodeError::protocol("neither a topic name nor a topic alias");
 
@@ -157,6 +158,49 @@ impl<'a> Publish<'a> {
         Ok(())
     }
 
+    /// Appends the PUBLISH in `frame`, which has been decoded before and found well formed, as it is in another
+    /// delivery: without decoding and encoding its parts. Gives where in it the packet identifier stands, or would.
+    ///
+    /// `None`, with `out` as it was, for one with properties, or with an alias in place of its topic name.
+    pub fn recode(
+        frame: Frame<'_>,
+        from: ProtocolVersion,
+        to: ProtocolVersion,
+        qos: QoS,
+        retain: bool,
+        packet_id: Option<PacketId>,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let body = frame.body();
+        let length = usize::from(u16::from_be_bytes(*body.first_chunk()?));
+        let (topic, mut rest) = body.split_at_checked(2 + length).filter(|_| length > 0)?;
+        if frame.flags() & QOS != 0 {
+            rest = rest.get(2..)?;
+        }
+        if from.has_properties() {
+            rest = rest.strip_prefix(&[0])?;
+        }
+        let packet_id = packet_id.filter(|_| qos > QoS::AtMostOnce);
+        let between = if packet_id.is_some() { 2 } else { 0 } + usize::from(to.has_properties());
+        let remaining = topic.len() + between + rest.len();
+        let total = writer::total_size(remaining).ok()?;
+        out.reserve(total);
+        let start = out.len();
+        out.push(writer::first_byte(PacketType::Publish, qos.bits() << 1 | if retain { RETAIN } else { 0 }));
+        writer::variable(out, remaining as u32);
+        out.extend_from_slice(topic);
+        let place = out.len() - start;
+        if let Some(packet_id) = packet_id {
+            writer::u16(out, packet_id.get());
+        }
+        if to.has_properties() {
+            out.push(0);
+        }
+        out.extend_from_slice(rest);
+        debug_assert_eq!(out.len() - start, total, "a PUBLISH is not as long as its size says");
+        Some(place)
+    }
+
     /// How many bytes [`encode`](Self::encode) appends.
     pub fn size(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
         writer::total_size(self.remaining_length(version)?)
@@ -190,5 +234,58 @@ impl<'a> Publish<'a> {
         let topic = writer::field_size(self.topic.map_or(0, |topic| topic.as_str().len()))?;
         let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         Ok(topic + packet_id + properties + self.payload.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5];
+    const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+    fn encoded(publish: &Publish<'_>, version: ProtocolVersion) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        publish.encode(version, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_recoded_message_is_as_if_it_had_been_encoded() {
+        let id = |number, qos| PacketId::new(number).filter(|_| qos > QoS::AtMostOnce);
+        // Remaining lengths of one, two and three bytes.
+        for payload in
+            [0, 1, 60, 118, 119, 120, 121, 200, 16_370, 16_380, 20_000].map(|size| vec![b'x'; size])
+        {
+            for (from, to) in VERSIONS.into_iter().flat_map(|from| VERSIONS.map(|to| (from, to))) {
+                for (had, qos) in QOS.into_iter().flat_map(|had| QOS.map(|qos| (had, qos))) {
+                    let name = TopicName::new("a/b").unwrap();
+                    let publish = Publish { qos: had, packet_id: id(7, had), ..Publish::new(name, &payload) };
+                    let bytes = encoded(&publish, from);
+                    let frame = Frame::split(&mut &bytes[..], u32::MAX).unwrap().unwrap();
+                    let wanted = Publish { qos, retain: true, packet_id: id(300, qos), ..publish };
+                    let mut out = b"before".to_vec();
+                    let place = Publish::recode(frame, from, to, qos, true, id(300, qos), &mut out);
+                    assert_eq!(out[6..], encoded(&wanted, to));
+                    assert_eq!(place, Some(wanted.packet_id_offset(to).unwrap()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_properties_or_no_name_is_not_recoded() {
+        let (v5, qos) = (ProtocolVersion::V5, QoS::AtMostOnce);
+        let mut publish = Publish::new(TopicName::new("a").unwrap(), b"x");
+        publish.properties.message_expiry_interval = Some(9);
+        let mut nameless = Publish { topic: None, ..Publish::new(TopicName::new("a").unwrap(), b"x") };
+        nameless.properties.topic_alias = TopicAlias::new(1);
+        for publish in [publish, nameless] {
+            let bytes = encoded(&publish, v5);
+            let frame = Frame::split(&mut &bytes[..], u32::MAX).unwrap().unwrap();
+            let mut out = Vec::new();
+            assert_eq!(Publish::recode(frame, v5, v5, qos, false, None, &mut out), None);
+            assert!(out.is_empty());
+        }
     }
 }
