@@ -1,12 +1,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use lapwing_proto::packet::{
-    EncodeError, Frame, PacketId, ProtocolVersion, Publish, QoS, SubscriptionIdentifier,
-};
+use lapwing_proto::packet::{EncodeError, Frame, PacketId, ProtocolVersion, Publish, QoS};
 use lapwing_proto::session::Instant;
 
-use crate::shared::GroupId;
+use crate::shared::Details;
 
 /// A message that is kept: retained, queued, or in flight. A clone is another reference to it.
 ///
@@ -156,13 +154,8 @@ pub(crate) struct Delivery {
     /// The RETAIN flag of this delivery.
     pub(crate) retain: bool,
     /// Of the subscriptions that selected it.
-    pub(crate) identifiers: Identifiers,
-    /// The shared subscription by which the session got it.
-    pub(crate) group: Option<GroupId>,
+    pub(crate) details: Option<Arc<Details>>,
 }
-
-/// The subscription identifiers of a delivery; nearly always none.
-pub(crate) type Identifiers = Option<Arc<[SubscriptionIdentifier]>>;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
 use crate::mail::Entrusted;
 use crate::message::{Delivery, Message};
-use crate::shared::{Group, OwnMessages, Subscribed, Target};
+use crate::shared::{Details, Group, OwnMessages, Subscribed, Target};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
 #[derive(Debug, Default)]
@@ -113,8 +113,7 @@ impl Distribution<'_> {
             message: message.clone(),
             qos,
             retain: self.publish.retain && target.retain_as_published,
-            identifiers: target.identifiers.clone(),
-            group: target.group,
+            details: target.details.clone(),
         }
     }
 }
@@ -197,7 +196,7 @@ impl Shard {
     /// Passes a message that was meant for a member of a shared subscription to another one, if that member has
     /// gone meanwhile and another is there.
     fn pass_by(&mut self, target: &Target, distribution: &mut Distribution<'_>) -> bool {
-        let Some(group) = target.group else { return false };
+        let Some(group) = Details::group(target.details.as_ref()) else { return false };
         let session = self.session_mut(target.session);
         let exists = session.is_some();
         if session.is_some_and(|session| session.connection.is_some()) {
@@ -333,11 +332,12 @@ impl Shard {
                 continue;
             }
             let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
-            let identifiers = delivery.identifiers.clone();
+            let details = delivery.details.clone();
             let Ok(packet_id) = session.send(delivery, limits) else { break };
             connection.outbox.prepare(message.size(), &mut self.pool);
             let fields = (qos, retain, Some(packet_id));
-            if append_kept(connection, &message, fields, identifiers.as_deref(), self.now) {
+            let identifiers = Details::identifiers(details.as_ref());
+            if append_kept(connection, &message, fields, identifiers, self.now) {
                 stat.messages_sent.count(qos);
             } else {
                 stat.messages_dropped.too_large += 1;
@@ -370,7 +370,7 @@ impl Shard {
     /// Gives a message that a member of a shared subscription has not received, its session having ended, to
     /// another member. It waits its turn there behind what is queued. `false` if there is none.
     pub(super) fn deliver_to_other(&mut self, delivery: &Delivery) -> bool {
-        let Some(group) = delivery.group else { return false };
+        let Some(group) = Details::group(delivery.details.as_ref()) else { return false };
         let message = &delivery.message;
         if message.is_expired(self.now) {
             self.stat.messages_dropped.expired += 1;
@@ -392,15 +392,18 @@ impl Shard {
         if qos == QoS::AtMostOnce {
             let publish = Publish { retain: true, ..message.publish(self.now) };
             connection.outbox.prepare(publish.payload.len(), &mut self.pool);
-            if append_own(connection, &with_identifiers(publish, target.identifiers.as_deref())) {
+            if append_own(
+                connection,
+                &with_identifiers(publish, Details::identifiers(target.details.as_ref())),
+            ) {
                 self.stat.messages_sent.count(qos);
             } else {
                 self.stat.messages_dropped.too_large += 1;
             }
         } else {
-            let identifiers = target.identifiers.clone();
+            let details = target.details.clone();
             let message = message.clone();
-            session.enqueue(Delivery { message, qos, retain: true, identifiers, group: None });
+            session.enqueue(Delivery { message, qos, retain: true, details });
         }
         mark_dirty(&mut self.dirty, connection);
     }
@@ -428,9 +431,12 @@ fn append(
     let Distribution { publish, original, .. } = distribution;
     let (version, maximum) = (open.link.version, open.link.peer.maximum_packet_size);
     let is_v5 = version == ProtocolVersion::V5;
-    if is_v5 && (target.identifiers.is_some() || open.link.takes_aliases()) {
+    if is_v5 && (target.details.is_some() || open.link.takes_aliases()) {
         let publish = Publish { dup: false, qos, retain, packet_id, ..**publish };
-        return append_own(connection, &with_identifiers(publish, target.identifiers.as_deref()));
+        return append_own(
+            connection,
+            &with_identifiers(publish, Details::identifiers(target.details.as_ref())),
+        );
     }
     let is_same = |original: &&Original<'_>| {
         (original.version == ProtocolVersion::V5) == is_v5 && publish.qos == qos && publish.retain == retain
@@ -530,7 +536,10 @@ fn append_again(connection: &mut Connection, resend: Resend<'_, Delivery>, now: 
             let kept = delivery.message.publish(now);
             let publish =
                 Publish { dup: true, qos, retain: delivery.retain, packet_id: Some(packet_id), ..kept };
-            append_own(connection, &with_identifiers(publish, delivery.identifiers.as_deref()))
+            append_own(
+                connection,
+                &with_identifiers(publish, Details::identifiers(delivery.details.as_ref())),
+            )
         }
     }
 }

@@ -67,27 +67,28 @@ impl Shard {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
         let flows = session.flows();
-        let (delivery, answer) = match packet_type {
-            PacketType::PubAck => (flows.receive_puback(ack.packet_id), None),
-            PacketType::PubRec => match flows.receive_pubrec(ack) {
-                Ok((delivery, pubrel)) => (Ok(delivery), pubrel.map(|ack| (PacketType::PubRel, ack))),
-                Err(error) => (Err(error), None),
-            },
+        let mut pubrel = None;
+        let settled = match packet_type {
+            PacketType::PubAck => flows.receive_puback(ack.packet_id),
+            PacketType::PubRec => flows.receive_pubrec(ack).map(|(delivery, answer)| {
+                pubrel = answer;
+                delivery
+            }),
             PacketType::PubRel => {
                 let pubcomp = flows.receive_pubrel(ack.packet_id);
                 return self.send_ack(id, PacketType::PubComp, &pubcomp);
             }
-            _ => (flows.receive_pubcomp(ack.packet_id).map(|_| None), None),
+            _ => flows.receive_pubcomp(ack.packet_id).map(|_| None),
         };
-        match delivery {
+        match settled {
             Ok(delivery) => session.settle(delivery),
             Err(error) => return self.fault(id, error.reason_code(), &error),
         }
         if session.has_waiting() {
             self.with_room = Some(session_id);
         }
-        if let Some((packet_type, ack)) = answer {
-            self.send_ack(id, packet_type, &ack);
+        if let Some(pubrel) = pubrel {
+            self.send_ack(id, PacketType::PubRel, &pubrel);
         }
     }
 

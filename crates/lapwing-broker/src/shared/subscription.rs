@@ -142,7 +142,7 @@ impl Trees {
         let existing = self.group_by_filter.get(filter.as_str()).copied();
         let index = existing.unwrap_or_else(|| self.make_group(filter));
         let group = &self.groups[index];
-        let member = Target { group: Some(group.id), ..Target::new(session, subscribed) };
+        let member = Target::member(session, subscribed, group.id);
         let added = if group.join(member, true) { Added::New } else { Added::Replaced };
         (added, existing.is_none())
     }

@@ -6,7 +6,6 @@ use lapwing_proto::packet::{QoS, SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::topic::TopicNameBuf;
 
 use super::GroupId;
-use crate::message::Identifiers;
 use crate::shard::SessionId;
 
 /// A subscription as the broker keeps it.
@@ -25,9 +24,37 @@ pub(crate) struct Target {
     /// How it gets the messages that it has published itself.
     pub(crate) own: OwnMessages,
     pub(crate) retain_as_published: bool,
-    pub(crate) identifiers: Identifiers,
+    pub(crate) details: Option<Arc<Details>>,
+}
+
+/// What few subscriptions have.
+#[derive(Debug)]
+pub(crate) struct Details {
+    /// Of all the session's subscriptions that match.
+    identifiers: Box<[SubscriptionIdentifier]>,
     /// The shared subscription that this is a member of.
-    pub(crate) group: Option<GroupId>,
+    group: Option<GroupId>,
+}
+
+impl Details {
+    fn new(
+        identifiers: impl IntoIterator<Item = SubscriptionIdentifier>,
+        group: Option<GroupId>,
+    ) -> Option<Arc<Self>> {
+        let identifiers: Box<[_]> = identifiers.into_iter().collect();
+        let is_any = group.is_some() || !identifiers.is_empty();
+        is_any.then(|| Arc::new(Self { identifiers, group }))
+    }
+
+    /// The subscription identifiers, if there are any.
+    pub(crate) fn identifiers(details: Option<&Arc<Self>>) -> Option<&[SubscriptionIdentifier]> {
+        Some(&*details?.identifiers).filter(|identifiers| !identifiers.is_empty())
+    }
+
+    /// The shared subscription, if it is one.
+    pub(crate) fn group(details: Option<&Arc<Self>>) -> Option<GroupId> {
+        details?.group
+    }
 }
 
 /// Sessions of one shard that get the same messages.
@@ -57,9 +84,14 @@ impl Target {
             qos: subscribed.options.qos,
             own: if subscribed.options.no_local { OwnMessages::Not } else { OwnMessages::Same },
             retain_as_published: subscribed.options.retain_as_published,
-            identifiers: subscribed.identifier.map(|identifier| Arc::from([identifier].as_slice())),
-            group: None,
+            details: Details::new(subscribed.identifier, None),
         }
+    }
+
+    /// A member of a shared subscription.
+    pub(crate) fn member(session: SessionId, subscribed: &Subscribed, group: GroupId) -> Self {
+        let details = Details::new(subscribed.identifier, Some(group));
+        Self { details, ..Self::new(session, subscribed) }
     }
 
     /// A session's overlapping subscriptions, of which there is at least one, deliver one copy, at the
@@ -86,13 +118,12 @@ impl Target {
             target.qos = target.qos.max(options.qos);
             target.retain_as_published |= options.retain_as_published;
         }
-        let identifiers: Arc<[_]> = selected.iter().filter_map(|(_, one)| one.identifier).collect();
-        target.identifiers = Some(identifiers).filter(|identifiers| !identifiers.is_empty());
+        target.details = Details::new(selected.iter().filter_map(|(_, one)| one.identifier), None);
         target
     }
 
     /// How much of what may be remembered it takes.
     pub(crate) fn weight(&self) -> usize {
-        1 + self.identifiers.as_ref().map_or(0, |some: &Arc<[SubscriptionIdentifier]>| some.len() / 8)
+        1 + Details::identifiers(self.details.as_ref()).map_or(0, |identifiers| identifiers.len() / 8)
     }
 }
