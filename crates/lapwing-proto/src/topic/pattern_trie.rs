@@ -130,7 +130,9 @@ impl<T: Default> PatternTrie<T> {
         if wildcard {
             self.visit(root, root.below, &mut visit);
         }
-        let (mut reached, mut next) = (NodeSet::default(), NodeSet::default());
+        // References change places below, since the sets themselves are larger.
+        let mut sets = (NodeSet::default(), NodeSet::default());
+        let (mut reached, mut next) = (&mut sets.0, &mut sets.1);
         reached.push(ROOT);
         let mut rest = name.as_str().as_bytes();
         loop {
@@ -140,7 +142,7 @@ impl<T: Default> PatternTrie<T> {
             for at in reached.iter() {
                 let node = &self.nodes[at];
                 if wildcard && node.plus != NONE {
-                    self.arrive(node.plus, last, &mut next, &mut visit);
+                    self.arrive(node.plus, last, next, &mut visit);
                 }
                 if node.literals == 0 {
                     continue;
@@ -148,7 +150,7 @@ impl<T: Default> PatternTrie<T> {
                 let Some(child) = self.literal(at, level, hash) else { continue };
                 let label = self.nodes[child].label.as_bytes();
                 if label.len() == level.len() {
-                    self.arrive(child, last, &mut next, &mut visit);
+                    self.arrive(child, last, next, &mut visit);
                 } else if rest.starts_with(label) {
                     self.arrive_at_leaf(child, &rest[label.len()..], &mut visit);
                 }
@@ -353,7 +355,11 @@ fn levels(levels: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn first_level(levels: &[u8]) -> &[u8] {
-    memchr::memchr(b'/', levels).map_or(levels, |end| &levels[..end])
+    // Most levels end before a search with vector instructions would have begun.
+    let near = &levels[..levels.len().min(12)];
+    let end = near.iter().position(|&byte| byte == b'/');
+    let end = end.or_else(|| Some(near.len() + memchr::memchr(b'/', &levels[near.len()..])?));
+    end.map_or(levels, |end| &levels[..end])
 }
 
 /// The levels without a `#` at the end, and whether there was one. Not for `#` alone.
