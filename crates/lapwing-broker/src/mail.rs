@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lapwing_net::Stream;
 use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS};
 use lapwing_proto::session::Instant;
-use lapwing_proto::topic::TopicNameBuf;
+use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
@@ -82,6 +82,8 @@ struct Entry {
     body: Body,
     qos: QoS,
     retain: bool,
+    /// Bytes of it.
+    payload: u32,
     /// Which of the lists.
     recipients: u32,
 }
@@ -108,6 +110,13 @@ pub(crate) struct Entrusted<'a> {
     pub(crate) original: Option<(Frame<'a>, ProtocolVersion)>,
     pub(crate) kept: Option<&'a Message>,
     pub(crate) targets: &'a [Target],
+}
+
+/// Bytes of a PUBLISH that came from a client with this name and QoS, without properties and payload.
+fn plain_size(frame: Frame<'_>, version: ProtocolVersion, qos: QoS, name: TopicName<'_>) -> usize {
+    let packet_id = if qos == QoS::AtMostOnce { 0 } else { 2 };
+    let properties = usize::from(version.has_properties());
+    frame.header_size() + 2 + name.as_str().len() + packet_id + properties
 }
 
 impl Batch {
@@ -143,13 +152,14 @@ impl Batch {
         }
         let recipients = (self.recipients.len() - 1) as u32;
         self.has_retained |= publish.retain;
-        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, recipients });
+        let payload = publish.payload.len() as u32;
+        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, payload, recipients });
         Ok(())
     }
 
     /// The next message, as it is delivered at `now`.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Entrusted<'_>> {
-        let Entry { body, qos, retain, recipients } = self.entries.get(self.taken)?;
+        let Entry { body, qos, retain, payload, recipients } = self.entries.get(self.taken)?;
         self.taken += 1;
         let recipients = self.recipients.get(*recipients as usize)?;
         let targets = &recipients.targets;
@@ -161,14 +171,23 @@ impl Batch {
             Body::Original(size, version) => (*size as usize, *version),
             Body::Encoded(size) => (*size as usize, ProtocolVersion::V5),
         };
+        let payload = *payload as usize;
         let mut input = self.bytes.get(self.offset..self.offset + size)?;
         self.offset += size;
         let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
         let name = recipients.name.as_ref().map(TopicNameBuf::as_name);
-        let mut publish = Publish::decode_known(frame, version, name).ok()?;
+        let is_original = matches!(body, Body::Original(..));
+        let bytes = frame.bytes();
+        let mut publish = match name.filter(|_| is_original) {
+            // Nothing but its topic, which is known, and its payload.
+            Some(name) if bytes.len() == plain_size(frame, version, *qos, name) + payload => {
+                Publish::new(name, &bytes[bytes.len() - payload..])
+            }
+            _ => Publish::decode_known(frame, version, name).ok()?,
+        };
         publish.qos = *qos;
         publish.retain = *retain;
-        let original = matches!(body, Body::Original(..)).then_some((frame, version));
+        let original = is_original.then_some((frame, version));
         Some(Entrusted { publish, original, kept: None, targets })
     }
 
