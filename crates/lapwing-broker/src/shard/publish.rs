@@ -155,7 +155,7 @@ impl Shard {
             return self.withhold(Withheld::NotAuthorized, &client_id, name);
         }
         let reason_code = match self.admit(&open.client, name, publish) {
-            Ok(admitted) => self.pass_on(publish, &admitted, session_id, has_answer),
+            Ok(admitted) => self.pass_on(publish, &admitted, source.original, session_id, has_answer),
             Err(withheld) => {
                 let client_id = self.client_id(id);
                 self.withhold(withheld, &client_id, name)
@@ -199,13 +199,17 @@ impl Shard {
         &mut self,
         publish: &Publish<'_>,
         admitted: &Admitted<'_>,
+        original: Option<Original<'_>>,
         origin: SessionId,
         has_answer: bool,
     ) -> ReasonCode {
         let message = admitted.message(publish);
         match admitted.delay_s {
             Some(delay_s) => self.delay(&message, delay_s, origin),
-            None => self.publish(&message, Source::default(), Some(origin), has_answer),
+            None => {
+                let original = original.filter(|_| admitted.rewritten.is_none());
+                self.publish(&message, Source { known: None, original }, Some(origin), has_answer)
+            }
         }
     }
 

@@ -44,7 +44,7 @@ impl Shard {
         let Some(name) = publish.topic else { return };
         match self.admit(&client, name, &publish) {
             Ok(admitted) => {
-                self.pass_on(&publish, &admitted, id, false);
+                self.pass_on(&publish, &admitted, None, id, false);
             }
             Err(withheld) => {
                 self.withhold(withheld, &excerpt(&client.client_id), name);
