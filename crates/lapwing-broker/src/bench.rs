@@ -142,8 +142,8 @@ impl Scenario {
         let read = |read| {
             let mut bytes = Vec::new();
             for number in 0..BURST {
-                let device = if self.filters == 0 { publisher } else { read * BURST + number };
-                publish(&format!("load/dev/{device}/event"), self.qos, number + 1, &mut bytes);
+                let topic = if self.filters == 0 { publisher } else { read * BURST + number };
+                publish(&format!("load/dev/{topic}/event"), self.qos, number + 1, &mut bytes);
             }
             bytes
         };
