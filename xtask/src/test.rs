@@ -52,6 +52,7 @@ pub(crate) fn run(repository: &Repository, report: &mut Report, scope: Scope) {
         }
         _ => {
             rust_tests(repository, report, &binary, "Rust tests", "--workspace");
+            several_shards(repository, report);
             documentation_tests(repository, report);
         }
     }
@@ -104,6 +105,22 @@ fn rust_tests(repository: &Repository, report: &mut Report, binary: &Path, name:
             (cargo, tally::cargo_test)
         };
     report.tests(name, cargo.env("LAPWING_BIN", binary).current_dir(&repository.root), read);
+}
+
+/// The tests of the broker's shard once more, with several shards: whatever holds for one must hold for them.
+fn several_shards(repository: &Repository, report: &mut Report) {
+    // The whole workspace, so that nothing is compiled a second time, and of it what is needed.
+    let (mut cargo, read): (Command, tally::Reader) =
+        if command::succeeds(command::cargo("nextest").arg("--version")) {
+            let mut cargo = command::cargo("nextest");
+            cargo.args(["run", "--workspace", "-E", "package(lapwing-broker) & test(shard::test::)"]);
+            (cargo, tally::nextest)
+        } else {
+            let mut cargo = command::cargo("test");
+            cargo.args(["--workspace", "--lib", "--no-fail-fast", "--", "shard::test::"]);
+            (cargo, tally::cargo_test)
+        };
+    report.tests("three shards", cargo.env("LAPWING_TEST_SHARDS", "3").current_dir(&repository.root), read);
 }
 
 /// The examples in the documentation of libraries, which nextest does not run.

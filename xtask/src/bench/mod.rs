@@ -48,8 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let machine = Machine::this()?;
     let load = Load::build(&repository)?;
     let lapwing = peer::lapwing(&repository)?;
-    let has_shards = peer::has_shards(&lapwing);
-    let peers = kinds(options, &cells, has_shards)?
+    let peers = kinds(options, &cells)?
         .into_iter()
         .map(|kind| {
             let peer = Peer::prepare(kind, &repository, &load, &lapwing);
@@ -63,7 +62,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         machine,
         rounds: options.rounds,
         seconds: options.seconds,
-        has_shards,
         participants: peers.iter().map(participant).collect(),
         runs: Vec::new(),
     };
@@ -88,17 +86,10 @@ fn cells(options: &Options) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Who takes part in one of the cells. Lapwing with one shard is somebody else only where there can be more.
-fn kinds(options: &Options, cells: &[Cell], has_shards: bool) -> Result<Vec<Kind>> {
-    let is_asked_for = options.peers.as_ref().is_some_and(|kinds| kinds.contains(&Kind::LapwingOneShard));
-    if is_asked_for && !has_shards {
-        bail!("lapwing has no setting for its shards; leave out `{}`", Kind::LapwingOneShard);
-    }
+/// Who takes part in one of the cells.
+fn kinds(options: &Options, cells: &[Cell]) -> Result<Vec<Kind>> {
     let mut kinds = options.peers.clone().unwrap_or_else(|| Kind::ALL.to_vec());
-    kinds.retain(|kind| {
-        let exists = has_shards || *kind != Kind::LapwingOneShard;
-        exists && cells.iter().any(|cell| kind.absence(cell).is_none())
-    });
+    kinds.retain(|kind| cells.iter().any(|cell| kind.absence(cell).is_none()));
     if kinds.is_empty() {
         bail!("none of these peers can do what these cells ask for");
     }
@@ -215,17 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn one_shard_takes_part_only_where_there_is_a_choice() {
-        let kinds = |arguments: &[&str], has_shards| {
+    fn who_can_do_nothing_takes_no_part() {
+        let kinds = |arguments: &[&str]| {
             let options = Options::parse(arguments).unwrap();
-            kinds(&options, &cells(&options).unwrap(), has_shards)
+            kinds(&options, &cells(&options).unwrap())
         };
-        assert!(kinds(&[], true).unwrap().contains(&Kind::LapwingOneShard));
-        assert_eq!(kinds(&[], false).unwrap().len(), Kind::ALL.len() - 1);
-        assert!(kinds(&["--peer", "lapwing-1-shard"], false).is_err());
-        let idle = kinds(&["--set", "idle", "--peer", "lapwing,bare,relay"], true).unwrap();
+        assert_eq!(kinds(&[]).unwrap(), Kind::ALL);
+        let idle = kinds(&["--set", "idle", "--peer", "lapwing,bare,relay"]).unwrap();
         assert_eq!(idle, [Kind::Lapwing]);
-        assert!(kinds(&["--set", "idle", "--peer", "bare"], true).is_err());
+        assert!(kinds(&["--set", "idle", "--peer", "bare"]).is_err());
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(super) enum Kind {
     Lapwing,
     /// With one shard.
     LapwingOneShard,
+    /// With two shards that sessions are shared out to from the first on: where the load generator connects publishers
+    /// and subscribers in turn, each message goes from one shard to the other.
+    LapwingTwoShards,
     Mosquitto,
     Rumqttd,
     Nats,
@@ -33,9 +36,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Lapwing,
         Self::LapwingOneShard,
+        Self::LapwingTwoShards,
         Self::Mosquitto,
         Self::Rumqttd,
         Self::Nats,
@@ -47,6 +51,7 @@ impl Kind {
         match self {
             Self::Lapwing => "lapwing",
             Self::LapwingOneShard => "lapwing-1-shard",
+            Self::LapwingTwoShards => "lapwing-2-shards",
             Self::Mosquitto => "mosquitto",
             Self::Rumqttd => "rumqttd",
             Self::Nats => "nats",
@@ -59,7 +64,8 @@ impl Kind {
     pub(super) fn settings(self) -> &'static str {
         match self {
             Self::Lapwing => "defaults; logs errors only",
-            Self::LapwingOneShard => "`shards = 1`; logs errors only",
+            Self::LapwingOneShard => "`sharding.count = 1`; logs errors only",
+            Self::LapwingTwoShards => "`sharding.count = 2`, `sharding.neighbours = 0`; logs errors only",
             Self::Mosquitto => {
                 "`max_inflight_messages 1000`, `max_queued_messages 0` (no limit), `set_tcp_nodelay true`; no \
                  persistence, no log"
@@ -78,6 +84,7 @@ impl Kind {
     pub(super) fn absence(self, cell: &Cell) -> Option<&'static str> {
         let is_flow = matches!(cell.set, Set::Core | Set::Latency);
         match self {
+            Self::LapwingTwoShards if cell.set != Set::Core => Some("it is there for what passing on costs"),
             Self::Bare if !is_flow => Some("it has no sessions, retained messages or limits"),
             Self::Bare if cell.qos() == Some("2") => Some("it knows QoS 0 and 1 only"),
             Self::Relay if !is_flow => Some("it is no broker"),
@@ -113,7 +120,7 @@ impl Peer {
     pub(super) fn prepare(kind: Kind, repository: &Repository, load: &Load, lapwing: &Path) -> Result<Self> {
         let folder = repository.target.join("bench");
         let program = match kind {
-            Kind::Lapwing | Kind::LapwingOneShard => lapwing.to_owned(),
+            Kind::Lapwing | Kind::LapwingOneShard | Kind::LapwingTwoShards => lapwing.to_owned(),
             Kind::Mosquitto => mosquitto()?,
             Kind::Rumqttd => rumqttd(&folder)?,
             Kind::Nats => nats(repository, &folder)?,
@@ -139,11 +146,16 @@ impl Peer {
             Ok::<_, anyhow::Error>(path)
         };
         match self.kind {
-            Kind::Lapwing | Kind::LapwingOneShard => {
+            Kind::Lapwing | Kind::LapwingOneShard | Kind::LapwingTwoShards => {
                 let listen = format!("tcp://127.0.0.1:{port}");
                 command.args(["serve", "--listen", &listen, "--set", "log.level=error"]);
-                if self.kind == Kind::LapwingOneShard {
-                    command.args(["--set", ONE_SHARD]);
+                let settings: &[&str] = match self.kind {
+                    Kind::LapwingOneShard => &["sharding.count=1"],
+                    Kind::LapwingTwoShards => &["sharding.count=2", "sharding.neighbours=0"],
+                    _ => &[],
+                };
+                for setting in settings {
+                    command.args(["--set", setting]);
                 }
             }
             Kind::Mosquitto => drop(command.arg("-c").arg(write("mosquitto.conf", mosquitto_file(port))?)),
@@ -156,13 +168,6 @@ impl Peer {
         }
         Ok(Some(command))
     }
-}
-
-const ONE_SHARD: &str = "shards=1";
-
-/// Whether `lapwing` can be told how many shards to run.
-pub(super) fn has_shards(lapwing: &Path) -> bool {
-    command::succeeds(Command::new(lapwing).args(["config", "show", "--set", ONE_SHARD]))
 }
 
 /// Builds the release binary of Lapwing.
@@ -272,12 +277,13 @@ mod tests {
             present.map(Kind::id).collect::<Vec<_>>().join(" ")
         };
         let core = Set::Core.cells(1.0);
-        let brokers = "lapwing lapwing-1-shard mosquitto rumqttd nats";
-        assert_eq!(participants(&core[0]), format!("{brokers} bare relay"));
-        assert_eq!(participants(&core[3]), format!("{brokers} bare"));
-        assert_eq!(participants(&core[6]), brokers);
+        let ours = "lapwing lapwing-1-shard lapwing-2-shards";
+        let brokers = "mosquitto rumqttd nats";
+        assert_eq!(participants(&core[0]), format!("{ours} {brokers} bare relay"));
+        assert_eq!(participants(&core[3]), format!("{ours} {brokers} bare"));
+        assert_eq!(participants(&core[6]), format!("{ours} {brokers}"));
         assert_eq!(participants(&Set::Wild.cells(1.0)[0]), "lapwing lapwing-1-shard mosquitto nats");
-        assert_eq!(participants(&Set::Blast.cells(1.0)[0]), brokers);
+        assert_eq!(participants(&Set::Blast.cells(1.0)[0]), format!("lapwing lapwing-1-shard {brokers}"));
     }
 
     #[test]

@@ -49,8 +49,6 @@ pub(super) struct Results {
     pub(super) machine: Machine,
     pub(super) rounds: u64,
     pub(super) seconds: f64,
-    /// Whether Lapwing can be told how many shards to run. If not, it has one.
-    pub(super) has_shards: bool,
     pub(super) participants: Vec<Participant>,
     pub(super) runs: Vec<Run>,
 }
@@ -112,7 +110,6 @@ impl Results {
             "machine": self.machine.to_json(),
             "rounds": self.rounds,
             "seconds": self.seconds,
-            "has_shards": self.has_shards,
             "peers": self.participants.iter().map(participant_to_json).collect::<Vec<_>>(),
             "medians": self.all_medians(),
             "runs": self.runs.iter().map(run_to_json).collect::<Vec<_>>(),
@@ -129,7 +126,6 @@ impl Results {
             machine: Machine::from_json(&value["machine"]).context("no `machine`")?,
             rounds: value["rounds"].as_u64().context("no `rounds`")?,
             seconds: value["seconds"].as_f64().context("no `seconds`")?,
-            has_shards: value["has_shards"].as_bool().context("no `has_shards`")?,
             participants: list("peers")?
                 .iter()
                 .map(|peer| participant_from_json(peer).with_context(|| format!("not a peer: {peer}")))
@@ -247,7 +243,6 @@ pub(super) mod tests {
             },
             rounds: 3,
             seconds: 1.0,
-            has_shards: true,
             participants: Kind::ALL.into_iter().filter(took_part).map(participant).collect(),
             runs,
         }

@@ -120,14 +120,16 @@ fn wanted(bound: Bound) -> String {
 
 /// The goal that needs no comparison: each Lapwing does nothing wrong in any run.
 fn correctness(results: &Results) -> Vec<(bool, Vec<String>)> {
-    let judged = [Kind::Lapwing, Kind::LapwingOneShard].into_iter().filter_map(|who| {
-        let faults = Faults::of(who, results);
-        let is = format!("{} faults in {} runs", number(faults.total() as f64, 0), faults.runs);
-        let title = "nothing lost, doubled, reordered or refused; no failed run".to_owned();
-        let row = vec![title, "all".to_owned(), who.to_string(), ABSENT.to_owned(), ABSENT.to_owned(), is];
-        let wanted = "none".to_owned();
-        (faults.runs > 0).then(|| (faults.total() == 0, row.into_iter().chain([wanted]).collect()))
-    });
+    let judged =
+        [Kind::Lapwing, Kind::LapwingOneShard, Kind::LapwingTwoShards].into_iter().filter_map(|who| {
+            let faults = Faults::of(who, results);
+            let is = format!("{} faults in {} runs", number(faults.total() as f64, 0), faults.runs);
+            let title = "nothing lost, doubled, reordered or refused; no failed run".to_owned();
+            let row =
+                vec![title, "all".to_owned(), who.to_string(), ABSENT.to_owned(), ABSENT.to_owned(), is];
+            let wanted = "none".to_owned();
+            (faults.runs > 0).then(|| (faults.total() == 0, row.into_iter().chain([wanted]).collect()))
+        });
     judged.collect()
 }
 

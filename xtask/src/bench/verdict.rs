@@ -58,9 +58,9 @@ fn has_failed(goal: &Goal, who: Kind, results: &Results) -> bool {
 fn variants(of: Variant, results: &Results) -> Vec<Kind> {
     let wanted: &[Kind] = match of {
         Variant::Any => &[Kind::Lapwing, Kind::LapwingOneShard],
-        Variant::OneShard if results.has_shards => &[Kind::LapwingOneShard],
-        // Without a choice there is one shard.
-        Variant::OneShard | Variant::Default => &[Kind::Lapwing],
+        Variant::Default => &[Kind::Lapwing],
+        Variant::OneShard => &[Kind::LapwingOneShard],
+        Variant::TwoShards => &[Kind::LapwingTwoShards],
     };
     wanted.iter().copied().filter(|kind| results.participant(*kind).is_some()).collect()
 }
@@ -208,14 +208,6 @@ mod tests {
         let (verdicts, open) = judge(&[goal(Bound::AtMost(1.0))], &results(vec![run]));
         assert_eq!((verdicts.len(), open.len()), (1, 0));
         assert!(verdicts[0].comparison.is_none() && !verdicts[0].is_met);
-    }
-
-    #[test]
-    fn without_a_choice_of_shards_the_default_is_one() {
-        let mut results = results(vec![run("a", Kind::Lapwing, 1, "x", 1.0)]);
-        results.has_shards = false;
-        let goal = Goal { of: Variant::OneShard, ..goal(Bound::AtMost(1.0)) };
-        assert_eq!(judge(&[goal], &results).0[0].who, Kind::Lapwing);
     }
 
     #[test]
