@@ -9,7 +9,7 @@ use crate::mail::Mail;
 
 /// Bytes that may wait in a mailbox before those who fill it are held back. Nobody is kept from sending, so that
 /// no two shards can wait for each other.
-pub(crate) const MAILBOX_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAILBOX_BYTES: usize = if cfg!(test) { 2048 } else { 4 * 1024 * 1024 };
 
 /// The end of a mailbox that the shard's thread empties once per turn.
 #[derive(Debug)]

@@ -31,7 +31,11 @@ impl Machine {
             processor: field(&processors, "model name").unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism()?.get().try_into()?,
             memory_kib: kibibytes(&read("/proc/meminfo")?).context("/proc/meminfo names no total")?,
-            kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease")?.trim()),
+            // What stands behind the version is the distributor's.
+            kernel: format!(
+                "Linux {}",
+                read("/proc/sys/kernel/osrelease")?.trim().split('-').next().unwrap_or_default()
+            ),
         })
     }
 

@@ -48,6 +48,8 @@ pub(super) struct World {
     under_way: Vec<VecDeque<WireId>>,
     /// How many bytes arrive at a time.
     pub(super) chunk: usize,
+    /// Whether nothing is done but what [`World::turn`] is called for.
+    pub(super) is_stepwise: bool,
 }
 
 /// Names a connection, whichever shard it is on.
@@ -57,7 +59,7 @@ pub(super) type WireId = usize;
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     /// The shard that has the other end, and what it calls it.
-    shard: usize,
+    pub(super) shard: usize,
     connection: Option<ConnectionId>,
     /// Packets that have come, the last one perhaps not whole.
     pub(super) inbox: VecDeque<Vec<u8>>,
@@ -112,6 +114,7 @@ impl Broker {
             wire_by_connection: BTreeMap::new(),
             under_way: vec![VecDeque::new(); shards],
             chunk: usize::MAX,
+            is_stepwise: false,
         };
         Self { world: Rc::new(RefCell::new(world)) }
     }
@@ -236,7 +239,7 @@ fn shards() -> usize {
 }
 
 impl World {
-    fn accept(&mut self) -> WireId {
+    pub(super) fn accept(&mut self) -> WireId {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let connection = self.shards[0].accept(peer, true, self.now);
         let id = self.wires.len();
@@ -261,6 +264,9 @@ impl World {
     /// A turn of a shard, in the order of the event loop's; whether there was anything to do.
     pub(super) fn turn(&mut self, at: usize) -> bool {
         let now = self.now;
+        if self.is_stepwise {
+            self.read_ready(at);
+        }
         let shard = &mut self.shards[at];
         let mut is_busy = !shard.may_sleep();
         shard.continue_unfinished(now);
@@ -324,8 +330,17 @@ impl World {
     pub(super) fn feed(&mut self, id: WireId, bytes: &[u8]) {
         let Some(wire) = self.wires.get_mut(&id) else { return };
         wire.unread.extend_from_slice(bytes);
-        self.read(id);
-        self.settle();
+        if !self.is_stepwise {
+            self.read(id);
+            self.settle();
+        }
+    }
+
+    /// Reads what has come on the wires of a shard.
+    fn read_ready(&mut self, at: usize) {
+        let is_ready = |wire: &Wire| wire.shard == at && wire.connection.is_some() && !wire.unread.is_empty();
+        let ready: Vec<_> = self.wires.iter().filter(|(_, wire)| is_ready(wire)).map(|(&id, _)| id).collect();
+        ready.into_iter().for_each(|id| self.read(id));
     }
 
     fn read(&mut self, id: WireId) {

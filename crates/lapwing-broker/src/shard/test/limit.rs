@@ -293,7 +293,7 @@ fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
 
 #[test]
 fn a_connection_may_end_while_its_bytes_wait_for_another_turn() {
-    let broker = Broker::new();
+    let broker = Broker::with(|setup| setup.shards = 1);
     let (receiver, publisher) = (broker.connect(V311, "r"), broker.connect(V311, "p"));
     receiver.subscribe("t", 0);
     let id = *broker.world().wires.keys().last().unwrap();

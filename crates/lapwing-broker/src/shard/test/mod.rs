@@ -39,6 +39,7 @@ mod rule;
 mod session;
 mod shared;
 mod shutdown;
+mod simulation;
 mod stat;
 mod subscribe;
 mod sys;
