@@ -9,6 +9,7 @@ mod command;
 mod conformance;
 mod fuzz;
 mod generate;
+mod instructions;
 mod interop;
 mod report;
 mod repository;
@@ -27,15 +28,17 @@ use crate::repository::Repository;
 const HELP: &str = "\
 Usage: cargo xtask <command>
 
-  test [--only lint|rust|interop]   everything a change must pass; installs what it needs
+  test [--only lint|rust|instructions|interop]
+                                    everything a change must pass; installs what it needs
   interop                           the lapwing binary against real clients of other projects
   tidy                              the project's own rules about its sources
   generate                          write docs/reference/configuration.md
   conformance [--check]             write (or check) docs/reference/conformance.md
+  instructions [--accept]           instructions per message against bench/instructions.toml; write that file
   fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
   bench [OPTION…]                   Lapwing against other brokers; writes bench/results (see bench/README.md)
     --set A,B                       core, latency, idle, connect, wild, retained, offline, blast (all)
-    --peer A,B                      lapwing, lapwing-1-shard, mosquitto, rumqttd, nats, bare, relay (all)
+    --peer A,B                      lapwing, lapwing-1-shard, lapwing-2-shards, mosquitto, rumqttd, nats, bare, relay (all)
     --rounds N, --seconds S         rounds (5), and how long publishers publish (1)
     --filter TEXT                   only cells with TEXT in their name
     --name NAME, --report NAME      the name of the results; only write the page of these results anew
@@ -65,6 +68,8 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
             with_report(|repository, report| test::run(repository, report, scope))
         }
         ["interop"] => with_report(|repository, report| test::run(repository, report, test::Scope::Interop)),
+        ["instructions"] => with_report(instructions::run),
+        ["instructions", "--accept"] => instructions::accept(&Repository::load()?),
         ["tidy"] => with_report(tidy::run),
         ["generate"] => generate::run(&repository::root()?),
         ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::report::Report;
 use crate::repository::Repository;
-use crate::{command, interop, tally, tidy};
+use crate::{command, instructions, interop, tally, tidy};
 
 /// Which steps to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Lint,
     /// The tests of the Rust workspace, foreign Rust clients included.
     Rust,
+    /// How many instructions a message takes.
+    Instructions,
     /// The `lapwing` binary against clients of other projects, in any language.
     Interop,
 }
@@ -27,8 +29,11 @@ impl Scope {
             [] => Ok(Self::Everything),
             ["--only", "lint"] => Ok(Self::Lint),
             ["--only", "rust"] => Ok(Self::Rust),
+            ["--only", "instructions"] => Ok(Self::Instructions),
             ["--only", "interop"] => Ok(Self::Interop),
-            _ => bail!("`test` takes `--only lint`, `--only rust` or `--only interop`"),
+            _ => {
+                bail!("`test` takes `--only lint`, `--only rust`, `--only instructions` or `--only interop`")
+            }
         }
     }
 }
@@ -37,13 +42,16 @@ pub(crate) fn run(repository: &Repository, report: &mut Report, scope: Scope) {
     if matches!(scope, Scope::Everything | Scope::Lint) {
         lint(repository, report);
     }
+    if matches!(scope, Scope::Everything | Scope::Instructions) {
+        instructions::run(repository, report);
+    }
     let binary = match scope {
         Scope::Everything | Scope::Rust => {
             // The same packages and targets as the tests, so that nothing is compiled a second time.
             build(repository, report, &["--workspace", "--all-targets"])
         }
         Scope::Interop => build(repository, report, &["--package", "lapwing", "--bins"]),
-        Scope::Lint => return,
+        Scope::Lint | Scope::Instructions => return,
     };
     let Some(binary) = binary else { return };
     match scope {

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{
-    Ack, Connect, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, Subscription,
-    SubscriptionOptions,
+    Ack, Connect, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
+    Subscription, SubscriptionOptions,
 };
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilter, TopicName};
@@ -67,6 +67,41 @@ const fn scenario(
     shards: usize,
 ) -> Scenario {
     Scenario { name, publishers, subscribers, is_paired, qos, shards, filters: 0 }
+}
+
+/// By its name, what does something so many times.
+pub type Part = (&'static str, fn(usize));
+
+/// Parts of the way of a message, alone.
+pub const PARTS: &[Part] = &[
+    ("decode-3.1.1", |count| decode(count, V311)),
+    ("decode-5.0", |count| decode(count, ProtocolVersion::V5)),
+    ("encode-3.1.1", |count| encode_again(count, V311)),
+    ("encode-5.0", |count| encode_again(count, ProtocolVersion::V5)),
+];
+
+fn decode(count: usize, version: ProtocolVersion) {
+    let mut bytes = Vec::new();
+    message().encode(version, &mut bytes).expect("what is made here has an encoding");
+    for _ in 0..count {
+        let frame = Frame::split(&mut std::hint::black_box(&bytes[..]), u32::MAX).ok().flatten();
+        let publish = frame.and_then(|frame| Publish::decode(frame, version).ok());
+        assert!(std::hint::black_box(publish).is_some());
+    }
+}
+
+fn encode_again(count: usize, version: ProtocolVersion) {
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        bytes.clear();
+        let is_encoded = std::hint::black_box(message()).encode(version, &mut bytes).is_ok();
+        assert!(is_encoded && !std::hint::black_box(&bytes).is_empty());
+    }
+}
+
+fn message() -> Publish<'static> {
+    let name = TopicName::new("load/dev/17/event").expect("a valid name");
+    Publish { qos: QoS::AtLeastOnce, packet_id: Some(PacketId::FIRST), ..Publish::new(name, &[b'x'; 64]) }
 }
 
 /// A connection: its shard, and what that calls it.

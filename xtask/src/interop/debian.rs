@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// Makes sure that all `programs` are on the search path, installing `package` when one is not.
-pub(super) fn ensure(programs: &[&str], package: &str) -> Result<()> {
+pub(crate) fn ensure(programs: &[&str], package: &str) -> Result<()> {
     let missing = || programs.iter().find(|program| command::find_program(program).is_none());
     let Some(program) = missing() else { return Ok(()) };
     install(package).with_context(|| format!("`{program}` is missing"))?;
