@@ -74,8 +74,10 @@ impl Shard {
         if !std::mem::take(&mut self.dispatch.is_full) {
             return false;
         }
-        let mut others = self.shared.mailboxes.iter().filter(|mailbox| mailbox.is_full());
-        if !others.any(crate::mailbox::MailboxSender::await_room) {
+        // Its own mailbox is none of them: nobody would tell this shard of room in there.
+        let others = self.shared.shards().filter(|&other| other != self.id);
+        let mut full = others.map(|other| self.shared.mailbox(other)).filter(|mailbox| mailbox.is_full());
+        if !full.any(crate::mailbox::MailboxSender::await_room) {
             return false;
         }
         let Some(connection) = self.connection_mut(id) else { return false };

@@ -98,6 +98,9 @@ impl Shard {
     }
 
     /// Sends some retained messages of a connection's first replay; whether there is more to do.
+    ///
+    /// What has come from other shards and is older is delivered before, so that no session gets a retained
+    /// message behind a newer one of its topic.
     fn replay_step(&mut self, id: ConnectionId) -> bool {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return false };
         let Some(session) = self.session_mut(session_id) else { return false };
@@ -111,7 +114,12 @@ impl Shard {
             }
         };
         let pattern = pattern(filter.as_filter());
-        let mut next = self.shared.retained.lock().matches_after(pattern, after, STEP, keep);
+        let shared = Arc::clone(&self.shared);
+        let retained = shared.retained.lock();
+        let mut next = retained.matches_after(pattern, after, STEP, keep);
+        self.collect_mail();
+        drop(retained);
+        self.catch_up();
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);
