@@ -17,8 +17,7 @@ use crate::report::Report;
 use crate::repository::Repository;
 
 const FILE: &str = "bench/instructions.toml";
-/// How far a count may be from the expected one, in per cent. Hash seeds and the variant of `memcpy` that the processor
-/// gets make a per cent or two.
+/// How far a count may be from the expected one, in per cent: a change of which it is hardly worth to speak.
 const TOLERANCE: f64 = 5.0;
 /// The difference between two runs leaves out what they have in common: starting, connecting, ending.
 const FEW: u64 = 16_000;
@@ -26,7 +25,7 @@ const MANY: u64 = 48_000;
 
 #[derive(Debug, PartialEq)]
 struct Expected {
-    /// With which the counts were made: another one may make other code.
+    /// With which, and on what kind of processor, the counts were made: another one may make other code.
     compiler: String,
     counts: BTreeMap<String, u64>,
 }
@@ -80,7 +79,16 @@ fn prepare(repository: &Repository) -> Result<(PathBuf, String)> {
     command::run_checked(cargo.args(["--example", "instructions"]).current_dir(&repository.root))?;
     let program = repository.target.join("instructions/examples/instructions");
     let compiler = command::output(Command::new("rustc").arg("-V").current_dir(&repository.root))?;
-    Ok((program, compiler.trim().to_owned()))
+    Ok((program, format!("{}, {}", compiler.trim(), machine())))
+}
+
+/// The kind of processor: libraries have code of their own for some.
+fn machine() -> String {
+    #[cfg(target_arch = "x86_64")]
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return "x86_64 without AVX2".to_owned();
+    }
+    std::env::consts::ARCH.to_owned()
 }
 
 fn read(root: &Path) -> Result<Expected> {
