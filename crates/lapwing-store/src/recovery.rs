@@ -1,0 +1,124 @@
+//! What is there when a store is opened.
+
+use std::ops::{Bound, ControlFlow};
+
+use crate::engine::{Engine, EngineError, Space};
+use crate::inbox::Store;
+use crate::key;
+use crate::record::{
+    DelayedRecord, RetainedRecord, Sequence, SessionNumber, SessionRecord, SubscriptionRecord,
+};
+use crate::value::{self, Counters};
+use crate::writer::{Options, Writer};
+
+/// A store that has been opened and is not in use yet: what must be known from the first moment on is read from it.
+///
+/// Messages that wait for sessions are not among that: they are read when their sessions are asked for.
+pub struct Opened {
+    engine: Box<dyn Engine>,
+    counters: Counters,
+    ended: Vec<SessionNumber>,
+}
+
+const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
+
+impl Opened {
+    /// Opens what an engine has.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn new(engine: Box<dyn Engine>) -> Result<Self, EngineError> {
+        let stored = engine.get(Space::Meta, key::COUNTERS)?;
+        let stored = stored.as_deref().and_then(value::read_all::<Counters>);
+        let mut counters = stored.unwrap_or(Counters { sequence: 1, session: 1 });
+        // A number may have been given out and used just before the end.
+        for space in [Space::Session, Space::Queue, Space::Flow] {
+            let last = engine.last_key(space)?.as_deref().and_then(key::parse_session);
+            counters.session = counters.session.max(last.map_or(1, |last| last.0 + 1));
+        }
+        let mut ended = Vec::new();
+        engine.scan(Space::Meta, key::all_ended(), &mut |key, _| {
+            ended.extend(key::parse_ended(key));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Self { engine, counters, ended })
+    }
+
+    /// The place that the next message gets: all that are stored stand before it.
+    pub fn next_sequence(&self) -> Sequence {
+        Sequence(self.counters.sequence)
+    }
+
+    /// Shows each session.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn sessions(&self, mut visit: impl FnMut(SessionNumber, SessionRecord)) -> Result<(), EngineError> {
+        self.engine.scan(Space::Session, EVERYTHING, &mut |key, value| {
+            match (key::parse_session(key), value::read_all(value)) {
+                (Some(session), Some(record)) => visit(session, record),
+                _ => unreadable(Space::Session, key),
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Shows each subscription, those of one session together.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn subscriptions(
+        &self,
+        mut visit: impl FnMut(SessionNumber, &str, SubscriptionRecord),
+    ) -> Result<(), EngineError> {
+        self.engine.scan(Space::Subscription, EVERYTHING, &mut |key, value| {
+            match (key::parse_subscription(key), value::read_all(value)) {
+                (Some((session, filter)), Some(record)) => visit(session, filter, record),
+                _ => unreadable(Space::Subscription, key),
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Shows each retained message.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn retained(&self, mut visit: impl FnMut(&str, RetainedRecord)) -> Result<(), EngineError> {
+        self.engine.scan(Space::Retained, EVERYTHING, &mut |key, value| {
+            match (std::str::from_utf8(key), value::read_all(value)) {
+                (Ok(topic), Some(record)) => visit(topic, record),
+                _ => unreadable(Space::Retained, key),
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Shows each message that is to be published later, in the order in which they came.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn delayed(&self, mut visit: impl FnMut(u64, DelayedRecord)) -> Result<(), EngineError> {
+        self.engine.scan(Space::Delayed, EVERYTHING, &mut |key, value| {
+            match (key::parse_delayed(key), value::read_all(value)) {
+                (Some(number), Some(record)) => visit(number, record),
+                _ => unreadable(Space::Delayed, key),
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Takes the store into use: by the one the broker has it, the other one must [run](Writer::run).
+    ///
+    /// `on_room` is called when those who [wait for room](Store::await_room) need not wait any more.
+    pub fn start(self, options: Options, on_room: impl Fn() + Send + Sync + 'static) -> (Store, Writer) {
+        let (store, inbox) = Store::new(self.counters.session, Box::new(on_room));
+        let writer = Writer::new(self.engine, inbox, self.counters, self.ended, options);
+        (store, writer)
+    }
+}
+
+/// It was written by a version that this one does not know, or by none: what can be read is used.
+fn unreadable(space: Space, key: &[u8]) {
+    tracing::error!(space = space.name(), key = %key.escape_ascii(), "an entry of the store cannot be read");
+}
