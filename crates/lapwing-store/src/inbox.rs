@@ -177,6 +177,10 @@ impl Inbox {
         std::mem::take(&mut *requests)
     }
 
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// Requests of this size have been handled.
     pub(crate) fn settle(&self, size: usize) {
         let left = self.bytes.fetch_sub(size, Ordering::SeqCst) - size;

@@ -6,10 +6,9 @@
 //!
 //! ```
 //! use lapwing_store::engine::MemoryEngine;
-//! use lapwing_store::{Change, Opened, Options, Transaction};
+//! use lapwing_store::{Change, Options, Transaction, Writer};
 //!
-//! let opened = Opened::new(Box::new(MemoryEngine::default()))?;
-//! let (store, mut writer) = opened.start(Options::default(), || ());
+//! let (store, mut writer) = Writer::open(Box::new(MemoryEngine::default()), Options::default(), || ())?;
 //! let mut transaction = Transaction::default();
 //! transaction.push(Change::Unretained("gate/door_1/event".into()));
 //! store.submit(transaction, |_| println!("it is durable"));
@@ -35,5 +34,5 @@ pub use record::{
     RetainedRecord, Sequence, SessionNumber, SessionRecord, SubscriptionRecord, Transaction, WallTime,
     WillRecord,
 };
-pub use recovery::Opened;
+pub use recovery::Recovered;
 pub use writer::{Options, Writer};

@@ -202,14 +202,9 @@ impl Transaction {
         self.is_awaited = true;
     }
 
-    /// Whether nothing is changed and nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.is_awaited
-    }
-
-    /// How many of its messages are for sessions: each takes a [`Sequence`].
-    pub fn queued(&self) -> usize {
-        self.changes.iter().filter(|change| matches!(change, Change::Queued(_))).count()
+    /// Whether somebody is.
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// About how many bytes it takes while it waits.

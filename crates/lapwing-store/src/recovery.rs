@@ -3,50 +3,48 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::engine::{Engine, EngineError, Space};
-use crate::inbox::Store;
 use crate::key;
 use crate::record::{
     DelayedRecord, RetainedRecord, Sequence, SessionNumber, SessionRecord, SubscriptionRecord,
 };
 use crate::value::{self, Counters};
-use crate::writer::{Options, Writer};
 
-/// A store that has been opened and is not in use yet: what must be known from the first moment on is read from it.
+/// What must be known of a store from the first moment on.
 ///
 /// Messages that wait for sessions are not among that: they are read when their sessions are asked for.
-pub struct Opened {
-    engine: Box<dyn Engine>,
-    counters: Counters,
-    ended: Vec<SessionNumber>,
+pub struct Recovered<'a> {
+    engine: &'a dyn Engine,
+    next_sequence: Sequence,
 }
 
 const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
 
-impl Opened {
-    /// Opens what an engine has.
-    ///
-    /// # Errors
-    /// An [`EngineError`] where the engine has one.
-    pub fn new(engine: Box<dyn Engine>) -> Result<Self, EngineError> {
-        let stored = engine.get(Space::Meta, key::COUNTERS)?;
-        let stored = stored.as_deref().and_then(value::read_all::<Counters>);
-        let mut counters = stored.unwrap_or(Counters { sequence: 1, session: 1 });
-        // A number may have been given out and used just before the end.
-        for space in [Space::Session, Space::Queue, Space::Flow] {
-            let last = engine.last_key(space)?.as_deref().and_then(key::parse_session);
-            counters.session = counters.session.max(last.map_or(1, |last| last.0 + 1));
-        }
-        let mut ended = Vec::new();
-        engine.scan(Space::Meta, key::all_ended(), &mut |key, _| {
-            ended.extend(key::parse_ended(key));
-            ControlFlow::Continue(())
-        })?;
-        Ok(Self { engine, counters, ended })
+/// The numbers that an engine's data was left with, and the sessions that are over of which something is left.
+pub(crate) fn counters(engine: &dyn Engine) -> Result<(Counters, Vec<SessionNumber>), EngineError> {
+    let stored = engine.get(Space::Meta, key::COUNTERS)?;
+    let stored = stored.as_deref().and_then(value::read_all::<Counters>);
+    let mut counters = stored.unwrap_or(Counters { sequence: 1, session: 1 });
+    // A number may have been given out and used just before the end.
+    for space in [Space::Session, Space::Queue, Space::Flow] {
+        let last = engine.last_key(space)?.as_deref().and_then(key::parse_session);
+        counters.session = counters.session.max(last.map_or(1, |last| last.0 + 1));
+    }
+    let mut ended = Vec::new();
+    engine.scan(Space::Meta, key::all_ended(), &mut |key, _| {
+        ended.extend(key::parse_ended(key));
+        ControlFlow::Continue(())
+    })?;
+    Ok((counters, ended))
+}
+
+impl<'a> Recovered<'a> {
+    pub(crate) fn new(engine: &'a dyn Engine, next_sequence: Sequence) -> Self {
+        Self { engine, next_sequence }
     }
 
     /// The place that the next message gets: all that are stored stand before it.
     pub fn next_sequence(&self) -> Sequence {
-        Sequence(self.counters.sequence)
+        self.next_sequence
     }
 
     /// Shows each session.
@@ -106,15 +104,6 @@ impl Opened {
             }
             ControlFlow::Continue(())
         })
-    }
-
-    /// Takes the store into use: by the one the broker has it, the other one must [run](Writer::run).
-    ///
-    /// `on_room` is called when those who [wait for room](Store::await_room) need not wait any more.
-    pub fn start(self, options: Options, on_room: impl Fn() + Send + Sync + 'static) -> (Store, Writer) {
-        let (store, inbox) = Store::new(self.counters.session, Box::new(on_room));
-        let writer = Writer::new(self.engine, inbox, self.counters, self.ended, options);
-        (store, writer)
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Durability, Engine, EngineError, Space, WriteBatch};
-use crate::inbox::{Condition, Inbox, Request, Then};
+use crate::inbox::{Condition, Inbox, Request, Store, Then};
 use crate::key::{self, OfSession};
 use crate::message::SharedMessages;
 use crate::queue::{self, Reader};
 use crate::record::{Change, Place, QueuedMessage, Sequence, SessionNumber, Transaction};
+use crate::recovery::{self, Recovered};
 use crate::value::{self, Counters};
 
 /// How a store is used.
@@ -67,14 +68,20 @@ const ORPHAN_STEP: usize = 64;
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Writer {
-    pub(crate) fn new(
+    /// Takes what an engine has into use: it is submitted to by the [`Store`], and the writer must [run](Self::run).
+    ///
+    /// `on_room` is called when those who [wait for room](Store::await_room) need not wait any more.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn open(
         engine: Box<dyn Engine>,
-        inbox: Arc<Inbox>,
-        counters: Counters,
-        ended: Vec<SessionNumber>,
         options: Options,
-    ) -> Self {
-        Self {
+        on_room: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Store, Self), EngineError> {
+        let (counters, ended) = recovery::counters(&*engine)?;
+        let (store, inbox) = Store::new(counters.session, Box::new(on_room));
+        let writer = Self {
             engine,
             inbox,
             shared: SharedMessages::new(options.memory_bytes),
@@ -88,7 +95,13 @@ impl Writer {
             is_unsynced: false,
             is_stopping: false,
             space_checked: None,
-        }
+        };
+        Ok((store, writer))
+    }
+
+    /// What there is, before anything is submitted.
+    pub fn recovered(&self) -> Recovered<'_> {
+        Recovered::new(&*self.engine, Sequence(self.counters.sequence))
     }
 
     /// Works until the store is told to [stop](crate::Store::stop), and gives the engine back.
@@ -105,6 +118,11 @@ impl Writer {
             self.turn(wait)?;
         }
         Ok(self.engine)
+    }
+
+    /// Whether there are requests.
+    pub fn has_requests(&self) -> bool {
+        self.inbox.has_requests()
     }
 
     /// Handles all requests that are there: without blocking, or after waiting for some.

@@ -25,6 +25,13 @@ pub(super) struct Dispatch {
     held: Vec<ConnectionId>,
 }
 
+impl Dispatch {
+    /// A message was for somebody who has enough.
+    pub(super) fn note_full(&mut self) {
+        self.is_full = true;
+    }
+}
+
 impl Shard {
     /// Adds a message to what this turn has for another shard.
     pub(super) fn dispatch(
@@ -63,6 +70,8 @@ impl Shard {
     /// Sends the other shards what there is for them. Called before anything is written, so that no message
     /// is acknowledged that is not on its way.
     pub(crate) fn send_batches(&mut self) {
+        self.submit();
+        self.ask_store();
         for at in 0..self.dispatch.batches.len() {
             self.send_batch(ShardId(at as u8));
         }
@@ -77,7 +86,9 @@ impl Shard {
         // Its own mailbox is none of them: nobody would tell this shard of room in there.
         let others = self.shared.shards().filter(|&other| other != self.id);
         let mut full = others.map(|other| self.shared.mailbox(other)).filter(|mailbox| mailbox.is_full());
-        if !full.any(crate::mailbox::MailboxSender::await_room) {
+        let store_is_behind =
+            self.ledger.store().is_some_and(|store| store.is_behind() && store.await_room());
+        if !store_is_behind && !full.any(crate::mailbox::MailboxSender::await_room) {
             return false;
         }
         let Some(connection) = self.connection_mut(id) else { return false };
@@ -105,12 +116,17 @@ impl Shard {
 
     /// The batch has been handled: whoever waits for room is told.
     pub(super) fn finish_batch(&mut self, batch: Batch) {
-        if self.mailbox.settle(batch.cost()) {
+        self.settle_mail(batch.cost());
+        self.shared.give_batch(batch);
+    }
+
+    /// Mail of this cost has been handled: whoever waits for room is told.
+    pub(super) fn settle_mail(&self, cost: usize) {
+        if self.mailbox.settle(cost) {
             for other in self.shared.shards().filter(|&other| other != self.id) {
                 self.shared.mailbox(other).send(Mail::Room);
             }
         }
-        self.shared.give_batch(batch);
     }
 
     /// Delivers what came before a retained message of this shard's clients, so that every session gets

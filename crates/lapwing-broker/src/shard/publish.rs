@@ -5,6 +5,7 @@ use lapwing_proto::packet::{
 };
 use lapwing_proto::session::{Receipt, SessionError};
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
+use lapwing_store::{FlowKey, FlowState};
 
 use super::deliver::{Original, Source};
 use super::retained::NoRoom;
@@ -80,6 +81,7 @@ impl Shard {
             },
             None => Ok(Receipt::New),
         };
+        let mark = self.ledger.mark();
         let reason_code = match receipt {
             Err(error) => return self.fault(id, error.reason_code(), &error),
             Ok(Receipt::Duplicate) => {
@@ -89,12 +91,49 @@ impl Shard {
             Ok(Receipt::New) => {
                 let original = Original::new(frame, version, &publish);
                 let source = Source { known, original };
+                // First of all, so that it goes to the store together with the message.
+                self.note_received(session_id, &publish);
                 self.accept_message(id, session_id, name, &publish, source)
             }
         };
+        if self.is_unanswerable(reason_code, publish.qos, version) {
+            // Without an acknowledgement: the client still has the message.
+            let fault = "there is no room for messages that must be stored";
+            return self.fault(id, ReasonCode::QuotaExceeded, &fault);
+        }
         if let Some(packet_id) = publish.packet_id {
+            self.note_answer(session_id, publish.qos, packet_id, reason_code);
+            if self.ledger.mark() != mark || receipt == Ok(Receipt::Duplicate) {
+                self.close_gate(id);
+            }
             self.acknowledge(id, session_id, publish.qos, packet_id, reason_code);
         }
+    }
+
+    /// A QoS 2 message has arrived from a client: if its session is stored, so is its identifier.
+    fn note_received(&mut self, session_id: SessionId, publish: &Publish<'_>) {
+        if let (true, QoS::ExactlyOnce, Some(packet_id)) =
+            (session_id.is_stored(), publish.qos, publish.packet_id)
+        {
+            let number = self.session_mut(session_id).and_then(|session| session.number());
+            self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), Some(FlowState::Received));
+        }
+    }
+
+    /// Such a message is about to be acknowledged: one that is refused is not under way any more.
+    fn note_answer(&mut self, session_id: SessionId, qos: QoS, packet_id: PacketId, reason_code: ReasonCode) {
+        if session_id.is_stored() && qos == QoS::ExactlyOnce && reason_code.is_error() {
+            let number = self.session_mut(session_id).and_then(|session| session.number());
+            self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), None);
+        }
+    }
+
+    /// Whether a message is refused for want of room on the disk, and the client cannot be told before 5.0.
+    fn is_unanswerable(&self, reason_code: ReasonCode, qos: QoS, version: ProtocolVersion) -> bool {
+        reason_code == ReasonCode::QuotaExceeded
+            && qos > QoS::AtMostOnce
+            && version != ProtocolVersion::V5
+            && self.ledger.is_full()
     }
 
     /// What is wrong with a client's PUBLISH to `name`, if something is.
@@ -246,6 +285,10 @@ impl Shard {
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
+        if self.ledger.is_full() && self.must_be_stored(message, &source) {
+            self.stat.messages_dropped.disk_full += 1;
+            return ReasonCode::QuotaExceeded;
+        }
         let retained = message.retain.then(|| self.publish_retained(message, origin));
         if let Some(Err(NoRoom)) = retained {
             self.stat.messages_dropped.not_retained += 1;
@@ -267,6 +310,19 @@ impl Shard {
             return ReasonCode::NoMatchingSubscribers;
         }
         ReasonCode::Success
+    }
+
+    /// Whether a message cannot be passed on without the store.
+    fn must_be_stored(&mut self, message: &Publish<'_>, source: &Source<'_>) -> bool {
+        let Some(name) = message.topic.filter(|name| !is_own(*name)) else { return false };
+        if message.retain && !message.payload.is_empty() {
+            return true;
+        }
+        let found = match source.known {
+            Some(known) => self.routes.again(known),
+            None => self.routes.route(name),
+        };
+        message.qos > QoS::AtMostOnce && found.route().stored.is_some()
     }
 
     /// Sends the PUBACK or PUBREC that the QoS demands. Before 5.0 it cannot say that the message was
@@ -329,7 +385,7 @@ pub(super) fn is_plain(shared: &Shared, name: TopicName<'_>) -> bool {
 }
 
 /// Whether a name is one of the server's own.
-fn is_own(name: TopicName<'_>) -> bool {
+pub(super) fn is_own(name: TopicName<'_>) -> bool {
     let starts = |prefix: &&str| name.as_str().starts_with(prefix);
     name.is_system() && (["$SYS/", "$share/"].iter().any(starts) || name.as_str() == "$SYS")
 }

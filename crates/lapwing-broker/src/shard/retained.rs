@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::Publish;
+use lapwing_proto::packet::{Publish, QoS};
 use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
+use lapwing_store::{Change, PublisherRecord, RetainedRecord};
 
-use super::{ConnectionId, SessionId, Shard};
+use super::deliver::{Distribution, Member};
+use super::publish::is_own;
+use super::route::{Route, RouteSessions};
+use super::{ConnectionId, SessionId, Shard, recovery};
 use crate::message::Message;
 use crate::shared::{Target, pattern};
 
@@ -45,8 +49,8 @@ impl Shard {
         let Some(name) = message.topic else { return Ok(0) };
         let found = self.routes.route(name);
         let route = found.route();
-        let mut count = 0;
-        for (shard, recipients) in &route.elsewhere {
+        let (mut count, sessions, members) = self.store_retained(route, message, kept.as_ref(), origin);
+        for (shard, recipients) in &sessions.elsewhere {
             self.dispatch(*shard, (message, None, kept.as_ref()), recipients);
             self.send_batch(*shard);
             count += recipients.targets.len();
@@ -54,12 +58,66 @@ impl Shard {
         self.collect_mail();
         drop(retained);
         self.catch_up();
-        Ok(count + self.distribute_kept(route, message, kept, origin))
+        Ok(count + self.distribute_kept((sessions, &members), message, kept, origin))
+    }
+
+    /// Gives the store what a retained message changes there, all of it together and before any other shard retains another
+    /// one. To how many sessions the message goes by that way, who else gets it, and which members of shared
+    /// subscriptions.
+    fn store_retained<'a>(
+        &mut self,
+        route: &'a Route,
+        message: &Publish<'_>,
+        kept: Option<&Message>,
+        origin: Option<SessionId>,
+    ) -> (usize, &'a RouteSessions, Vec<Member>) {
+        let members = self.choose_members(&route.groups);
+        let Some(name) = message.topic.filter(|name| self.ledger.is_on() && !is_own(*name)) else {
+            return (0, &route.sessions, members);
+        };
+        let mut distribution = Distribution::new(message, None, kept.cloned(), self.now);
+        let (mut count, sessions) = self.distribute_stored(route, &mut distribution, origin);
+        let (by_store, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.is_by_store(message.qos));
+        for member in by_store {
+            count += usize::from(self.deliver_to_chosen(&member, &mut distribution));
+        }
+        let clock = self.shared.stored.wall_clock();
+        self.ledger.record(match kept {
+            Some(kept) => Change::Retained(
+                name.as_str().into(),
+                Box::new(RetainedRecord {
+                    message: kept.to_stored(clock).to_vec(),
+                    publisher: origin.and_then(|origin| self.publisher(origin)),
+                }),
+            ),
+            None => Change::Unretained(name.as_str().into()),
+        });
+        if message.qos > QoS::AtMostOnce {
+            self.await_recorded();
+        }
+        self.submit();
+        (count, sessions, members)
+    }
+
+    /// Who the client of a session is, if it is connected.
+    pub(super) fn publisher(&self, id: SessionId) -> Option<PublisherRecord> {
+        let session = self.sessions.get(id.index()).filter(|session| session.id == id)?;
+        let open = self.connection(session.connection?)?.open()?;
+        Some(recovery::publisher(&open.client))
     }
 
     /// Removes retained messages that have expired, some at a time.
     pub(super) fn remove_expired(&mut self) {
-        self.shared.retained.remove_expired(self.now, STEP);
+        let shared = Arc::clone(&self.shared);
+        let Some(mut retained) = shared.retained.lock_if_expired(self.now) else { return };
+        for name in retained.remove_expired(self.now, STEP) {
+            if self.ledger.is_on() {
+                self.ledger.record(Change::Unretained(name.as_str().into()));
+            }
+        }
+        self.submit();
+        shared.retained.note_expiry(&retained);
     }
 
     /// Begins to send a new subscription what is retained. If that is still being done for an earlier one with
@@ -117,6 +175,7 @@ impl Shard {
         let shared = Arc::clone(&self.shared);
         let retained = shared.retained.lock();
         let mut next = retained.matches_after(pattern, after, STEP, keep);
+        let by_store = self.replay_by_store(&replay.target, &mut messages);
         self.collect_mail();
         drop(retained);
         self.catch_up();
@@ -137,6 +196,27 @@ impl Shard {
         }
         let is_more = !session.replays.is_empty();
         self.pump(session_id);
-        is_more
+        // What went by way of the store comes back to the queue, and the next step follows when that is empty.
+        is_more && !by_store
+    }
+
+    /// Gives the store those of some retained messages that a session gets by that way, before another shard retains newer
+    /// ones. Whether there were any.
+    fn replay_by_store(&mut self, target: &Target, messages: &mut Vec<Message>) -> bool {
+        if !target.session.is_stored() || target.qos == QoS::AtMostOnce {
+            return false;
+        }
+        // Retained messages are sent with RETAIN, however the subscription is.
+        let target = Target { retain_as_published: true, ..target.clone() };
+        let (by_store, directly): (Vec<_>, Vec<_>) =
+            std::mem::take(messages).into_iter().partition(|message| message.qos() > QoS::AtMostOnce);
+        *messages = directly;
+        for message in &by_store {
+            let publish = Publish { qos: message.qos(), retain: true, ..message.publish(self.now) };
+            let mut distribution = Distribution::new(&publish, None, Some(message.clone()), self.now);
+            self.queue_for_one(&target, None, &mut distribution);
+        }
+        self.submit();
+        !by_store.is_empty()
     }
 }

@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use lapwing_proto::packet::{PacketId, QoS};
 use lapwing_proto::session::{Instant, Link, Resend, ServerSession};
+use lapwing_store::FlowKey;
 
 use super::filters::Filters;
+use super::ledger::Ledger;
 use super::replays::Replays;
+use super::stored_session::StoredSession;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Identity};
 use crate::limit::Limits;
@@ -15,6 +18,8 @@ use crate::message::{Delivery, Message};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// What there is about it in the store, if it outlives the process.
+    pub(super) stored: Option<Box<StoredSession>>,
     /// Under which the shard finds it.
     pub(super) key: SessionKey,
     pub(super) connection: Option<ConnectionId>,
@@ -90,6 +95,7 @@ impl Session {
     pub(super) fn new(id: SessionId, key: SessionKey) -> Self {
         Self {
             id,
+            stored: None,
             key,
             connection: None,
             traffic: None,
@@ -153,19 +159,25 @@ impl Session {
     pub(super) fn has_waiting(&self) -> bool {
         let in_traffic =
             |traffic: &Traffic| !traffic.queue.is_empty() || traffic.flows.outbound.is_resending();
-        self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty()
+        self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty() || self.spill().is_some()
     }
 
     /// A message that was taken up cannot be sent.
-    pub(super) fn give_up(&mut self, packet_id: PacketId) {
+    pub(super) fn give_up(&mut self, packet_id: PacketId, ledger: &mut Ledger) {
         let delivery = self.flows().outbound.give_up(packet_id);
-        self.settle(delivery);
+        if delivery.as_ref().is_some_and(|it| it.place.is_some() && it.qos == QoS::ExactlyOnce) {
+            ledger.flow(self.number(), FlowKey::Outbound(packet_id.get()), None);
+        }
+        self.settle(delivery, ledger);
     }
 
     /// The client has a message, or will never have it: it is not in flight any more.
-    pub(super) fn settle(&mut self, delivery: Option<Delivery>) {
+    pub(super) fn settle(&mut self, delivery: Option<Delivery>, ledger: &mut Ledger) {
         if let (Some(delivery), Some(traffic)) = (delivery, &mut self.traffic) {
             traffic.in_flight_bytes -= delivery.message.size();
+            if delivery.place.is_some() {
+                ledger.settle(self.number(), &delivery);
+            }
         }
     }
 
@@ -190,12 +202,30 @@ impl Session {
 
     /// How many messages are in the queue.
     pub(super) fn queue_len(&self) -> usize {
-        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.len())
+        self.window().0 + self.spill().map_or(0, |spill| spill.messages)
     }
 
     /// How many bytes the messages in the queue take.
     pub(super) fn queue_bytes(&self) -> usize {
-        self.traffic.as_ref().map_or(0, |traffic| traffic.queue_bytes)
+        self.window().1 + self.spill().map_or(0, |spill| spill.bytes)
+    }
+
+    /// How many messages of the queue are in memory, and how many bytes these take.
+    pub(super) fn window(&self) -> (usize, usize) {
+        self.traffic.as_ref().map_or((0, 0), |traffic| (traffic.queue.len(), traffic.queue_bytes))
+    }
+
+    /// The first message that is in flight or in memory.
+    pub(super) fn first_delivery(&self) -> Option<&Delivery> {
+        let traffic = self.traffic.as_ref()?;
+        traffic.flows.outbound.first().or(traffic.queue.front())
+    }
+
+    /// The messages under way are those that were stored.
+    pub(super) fn restore(&mut self, flows: ServerSession<Delivery>, in_flight_bytes: usize) {
+        let traffic = self.traffic_mut();
+        traffic.flows = flows;
+        traffic.in_flight_bytes = in_flight_bytes;
     }
 
     /// How many messages are in flight.

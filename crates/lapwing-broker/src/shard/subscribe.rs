@@ -5,6 +5,7 @@ use lapwing_proto::packet::{
     SubscriptionIdentifier, Unsubscribe,
 };
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
+use lapwing_store::{Change, SubscriptionRecord};
 
 use super::retained::Replay;
 use super::{ConnectionId, SessionId, Shard};
@@ -41,6 +42,9 @@ impl Shard {
                     granted(subscription.options.qos.min(qos_maximum))
                 }
             });
+        }
+        if session.is_stored() {
+            self.close_gate(id);
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
         for (filter, replay) in replays {
@@ -139,10 +143,14 @@ impl Shard {
         mut subscribed: Subscribed,
     ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
         subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
+        if session_id.is_stored() && self.ledger.is_full() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let added = self.shared.subscriptions.subscribe(session_id, filter, subscribed);
         if added == Added::Occupied {
             return Err(ReasonCode::QuotaExceeded);
         }
+        self.record_subscription(session_id, filter, &subscribed);
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
         if session.filters.insert(filter.to_buf()) {
             session.filter_bytes += size(filter);
@@ -157,6 +165,16 @@ impl Shard {
         let is_wanted = is_wanted && filter.share_name().is_none();
         let target = Target::new(session_id, &subscribed);
         Ok(is_wanted.then(|| (filter.to_buf(), Replay { target, after: None })))
+    }
+
+    fn record_subscription(&mut self, id: SessionId, filter: TopicFilter<'_>, subscribed: &Subscribed) {
+        if let Some(number) = self.session_mut(id).and_then(|session| session.number()) {
+            let record = SubscriptionRecord {
+                options: subscribed.options.to_byte(),
+                identifier: subscribed.identifier.map(SubscriptionIdentifier::get),
+            };
+            self.ledger.record(Change::Subscribed(number, filter.as_str().into(), record));
+        }
     }
 
     /// Gives a client the subscriptions that it has without asking for them.
@@ -204,6 +222,9 @@ impl Shard {
         }
         let reason_codes: Vec<_> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
+        if session.is_stored() {
+            self.close_gate(id);
+        }
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
@@ -215,13 +236,19 @@ impl Shard {
     ) -> ReasonCode {
         let Ok(rewritten) = self.rewrite_filter(filter) else { return ReasonCode::TopicFilterInvalid };
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
-        let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
+        let found = self.sessions.get_mut(session_id.index());
+        let Some(session) = found.filter(|session| session.id == session_id) else {
+            return ReasonCode::UnspecifiedError;
+        };
         let owned = filter.to_buf();
         if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
             session.memberships -= u32::from(filter.share_name().is_some());
         }
         session.replays.remove(&owned);
+        if let Some(number) = session.number() {
+            self.ledger.record(Change::Unsubscribed(number, filter.as_str().into()));
+        }
         if self.shared.subscriptions.unsubscribe(session_id, filter) {
             self.observe(id, |client| Event::Unsubscribed { client, filter });
             ReasonCode::Success
@@ -232,7 +259,7 @@ impl Shard {
 }
 
 /// About how many bytes a subscription takes. Each level of a filter with a wildcard can be a node of a tree.
-fn size(filter: TopicFilter<'_>) -> usize {
+pub(super) fn size(filter: TopicFilter<'_>) -> usize {
     let levels = if filter.has_wildcard() { filter.levels().count() } else { 0 };
     200 + 3 * filter.as_str().len() + 60 * levels
 }

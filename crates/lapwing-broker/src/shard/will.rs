@@ -37,6 +37,8 @@ impl Shard {
     /// Publishes a session's will, if there is one and its client may.
     pub(super) fn publish_will(&mut self, id: SessionId) {
         let Some(will) = self.session_mut(id).and_then(|session| session.will.take()) else { return };
+        // Together with the message, so that it is not published twice.
+        self.record_session(id);
         let Will { message, retain, client, .. } = *will;
         let mut publish = message.publish(self.now);
         publish.qos = message.qos();

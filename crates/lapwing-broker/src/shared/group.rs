@@ -17,7 +17,7 @@ pub(crate) struct GroupId {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) id: GroupId,
-    pub(crate) filter: Box<str>,
+    pub(crate) filter: Arc<str>,
     members: Mutex<Members>,
 }
 
@@ -31,7 +31,7 @@ struct Members {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, filter: Box<str>) -> Self {
+    pub(super) fn new(id: GroupId, filter: Arc<str>) -> Self {
         Self { id, filter, members: Mutex::default() }
     }
 

@@ -26,6 +26,17 @@ pub enum Receipt {
 }
 
 impl Inbound {
+    /// The QoS 2 identifiers that were received and not released when a session was stored.
+    pub fn restore(packet_ids: impl IntoIterator<Item = PacketId>) -> Self {
+        let mut inbound = Self::default();
+        for packet_id in packet_ids {
+            if !inbound.unreleased.contains(packet_id) {
+                inbound.unreleased.insert(packet_id);
+            }
+        }
+        inbound
+    }
+
     /// Begins a connection on which the peer may have `receive_maximum` messages open at a time.
     pub fn begin(&mut self, receive_maximum: u16) {
         self.open = 0;

@@ -8,18 +8,22 @@ use std::time::Duration;
 use lapwing_proto::packet::{Connect, Frame, Packet, ProtocolVersion, ReasonCode, Will};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
+use lapwing_store::engine::{Engine, MemoryEngine};
+use lapwing_store::{Options, Sequence, Writer};
 
 use super::V5;
 use super::client::Client;
 use super::message::qos;
+use crate::clock::WallClock;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mail::Mail;
 use crate::mailbox::mailbox;
+use crate::remnant;
 use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Stat};
 use crate::sharding::Sharding;
-use crate::shared::{ShardId, Shared};
+use crate::shared::{ShardId, Shared, Stored};
 
 /// A shard with a clock and the other ends of its connections.
 pub(super) struct Broker {
@@ -35,6 +39,8 @@ pub(super) struct Setup {
     pub(super) publish_filter: Option<Arc<dyn PublishFilter>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) rules: Rules,
+    /// Where stored sessions are, if there are any.
+    pub(super) engine: Option<Box<dyn Engine>>,
 }
 
 pub(super) struct World {
@@ -50,6 +56,7 @@ pub(super) struct World {
     pub(super) chunk: usize,
     /// Whether nothing is done but what [`World::turn`] is called for.
     pub(super) is_stepwise: bool,
+    pub(super) writer: Option<Writer>,
 }
 
 /// Names a connection, whichever shard it is on.
@@ -95,21 +102,38 @@ impl Broker {
             publish_filter: None,
             observer: None,
             rules: Rules::default(),
+            engine: engine(),
         };
         set(&mut setup);
-        let Setup { shards, limits, authenticator, authorizer, publish_filter, observer, rules } = setup;
+        let Setup { shards, limits, authenticator, authorizer, publish_filter, observer, rules, engine } =
+            setup;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         let rules = rules.compile().unwrap();
         limits.check().unwrap();
         let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(None)).unzip();
         // Sessions go round, so that every test has some on each shard.
         let sharding = Sharding { count: shards, neighbours: 0 };
-        let shared = Arc::new(Shared::new(limits, rules, hooks, &sharding, senders));
+        let now = Instant::from_millis(1_000_000);
+        let on_room = {
+            let senders = senders.clone();
+            move || senders.iter().for_each(|sender| sender.send(Mail::Room))
+        };
+        let opened = engine.map(|engine| Writer::open(engine, Options::default(), on_room).unwrap());
+        let (store, writer) = opened.unzip();
+        let first = writer.as_ref().map_or(Sequence(0), |writer| writer.recovered().next_sequence());
+        let stored = Stored::new(shards, store, first);
+        stored.set_wall_clock(WallClock { ahead_ms: 1_700_000_000_000 });
+        let shared = Arc::new(Shared::new(limits, rules, hooks, &sharding, senders, stored));
         let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
+        let mut all: Vec<_> = shared.shards().zip(mailboxes).map(shard).collect();
+        if let Some(writer) = &writer {
+            restore(writer, &shared, &mut all, now);
+        }
         let world = World {
-            shards: shared.shards().zip(mailboxes).map(shard).collect(),
+            shards: all,
             shared,
-            now: Instant::from_millis(1_000_000),
+            now,
+            writer,
             wires: BTreeMap::new(),
             wire_by_connection: BTreeMap::new(),
             under_way: vec![VecDeque::new(); shards],
@@ -232,6 +256,23 @@ impl Broker {
     }
 }
 
+/// Gives the shards what an earlier broker has stored.
+fn restore(writer: &Writer, shared: &Arc<Shared>, shards: &mut [Shard], now: Instant) {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        shards.iter().map(|_| std::sync::mpsc::sync_channel(100_000)).unzip();
+    remnant::share_out(&writer.recovered(), shared, &senders, now).unwrap();
+    drop(senders);
+    for (shard, receiver) in shards.iter_mut().zip(receivers) {
+        shard.restore(receiver, now);
+    }
+}
+
+/// Where stored sessions are in a test that does not say so: nowhere, or in memory if the environment asks for it. Every
+/// test holds for either.
+fn engine() -> Option<Box<dyn Engine>> {
+    std::env::var_os("LAPWING_TEST_STORE").map(|_| Box::<MemoryEngine>::default() as Box<dyn Engine>)
+}
+
 /// How many shards a test has that does not say so: one, or as many as the environment asks for. Every test holds for
 /// any number.
 fn shards() -> usize {
@@ -255,10 +296,21 @@ impl World {
             for at in 0..self.shards.len() {
                 is_busy |= self.turn(at);
             }
+            is_busy |= self.store_turn();
             if !is_busy && self.shards.iter().all(Shard::may_sleep) {
                 break;
             }
         }
+    }
+
+    /// A turn of the store's writer; whether there was anything to do.
+    pub(super) fn store_turn(&mut self) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let is_busy = writer.has_requests();
+        if is_busy {
+            writer.turn(Some(Duration::ZERO)).unwrap();
+        }
+        is_busy
     }
 
     /// A turn of a shard, in the order of the event loop's; whether there was anything to do.
