@@ -8,6 +8,7 @@ pub(crate) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
     /// Made when the first one is needed.
+    #[expect(clippy::box_collection, reason = "an outbox without gates is not to have room for a queue")]
     gates: Option<Box<VecDeque<Gate>>>,
 }
 

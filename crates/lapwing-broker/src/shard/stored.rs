@@ -38,6 +38,7 @@ impl Shard {
         if let Some(own) = own {
             count += 1;
             if own.qos == QoS::AtMostOnce {
+                self.variants.reset();
                 self.deliver(&own, distribution);
             } else {
                 self.queue_for_one(&own, None, distribution);

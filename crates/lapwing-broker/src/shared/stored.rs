@@ -18,9 +18,12 @@ pub(crate) struct Stored {
     pub(crate) first_sequence: Sequence,
     wall_ahead_ms: AtomicU64,
     next_delayed: AtomicU64,
-    /// By shard and by the place of the session there.
-    numbers: Vec<RwLock<Vec<Option<(SessionId, SessionNumber)>>>>,
+    /// By shard.
+    numbers: Vec<RwLock<Numbers>>,
 }
+
+/// The stored sessions of a shard, by their places there.
+type Numbers = Vec<Option<(SessionId, SessionNumber)>>;
 
 impl Stored {
     pub(crate) fn new(shards: usize, store: Option<Store>, first_sequence: Sequence) -> Self {

@@ -430,7 +430,7 @@ impl World {
         let now = self.now;
         let Some((shard, connection)) = self.end(id) else { return };
         let Some(outbox) = shard.outbox(connection).filter(|outbox| !outbox.is_empty()) else { return };
-        let count = outbox.len().min(maximum);
+        let count = outbox.pending().len().min(maximum);
         let bytes = outbox.pending()[..count].to_vec();
         outbox.advance(count);
         let is_empty = outbox.is_empty();
