@@ -165,7 +165,8 @@ fn packet_identifiers_go_round() {
     client.subscribe("t", 1);
     let mut last = 0;
     for _ in 0..66_000_u32 {
-        publisher.publish("t", "x", 1);
+        publisher.send_message(&message("t", "x").qos(1).id(1));
+        publisher.next();
         let got = client.hold();
         let packet_id = got.packet_id.unwrap();
         assert_eq!(packet_id, if last == u16::MAX { 1 } else { last + 1 });
@@ -182,7 +183,8 @@ fn one_message_that_is_never_acknowledged_does_not_break_the_others() {
     publisher.publish("t", "stuck", 1);
     let stuck = client.hold();
     for _ in 0..65_534_u32 {
-        publisher.publish("t", "x", 1);
+        publisher.send_message(&message("t", "x").qos(1).id(1));
+        publisher.next();
         let got = client.hold();
         assert_ne!(got.packet_id, stuck.packet_id);
         client.acknowledge(&got);
