@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::{Durability, Engine, EngineError, KeyRange, Operation, Space, Visit, WriteBatch};
+use super::{Durability, Engine, EngineError, KeyRange, Operation, Space, Visit, WriteBatch, is_empty_range};
 
 /// Keeps everything in memory: for tests.
 #[derive(Debug, Default, Clone)]
@@ -9,8 +9,8 @@ pub struct MemoryEngine {
     spaces: BTreeMap<Space, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-impl Engine for MemoryEngine {
-    fn write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
+impl MemoryEngine {
+    pub(super) fn apply(&mut self, batch: &WriteBatch) {
         for (space, operation) in batch.operations() {
             let entries = self.spaces.entry(space).or_default();
             match operation {
@@ -18,6 +18,12 @@ impl Engine for MemoryEngine {
                 Operation::Remove(key) => entries.remove(key),
             };
         }
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
+        self.apply(batch);
         Ok(())
     }
 
@@ -30,6 +36,9 @@ impl Engine for MemoryEngine {
     }
 
     fn scan(&self, space: Space, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        if is_empty_range(range) {
+            return Ok(());
+        }
         let entries = self.spaces.get(&space).into_iter().flat_map(|entries| entries.range::<[u8], _>(range));
         for (key, value) in entries {
             if let ControlFlow::Break(()) = visit(key, value) {

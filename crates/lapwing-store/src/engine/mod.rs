@@ -1,13 +1,23 @@
 //! Where keys and values are kept: what an engine must do, and those there are.
 
 mod batch;
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
+#[cfg(feature = "fjall")]
+mod fjall;
 mod memory;
+#[cfg(test)]
+mod test;
 
 use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::path::PathBuf;
 
 pub use self::batch::{Operation, WriteBatch};
+#[cfg(any(test, feature = "testing"))]
+pub use self::faulty::{Cut, Fault, FaultyDisk, FaultyEngine};
+#[cfg(feature = "fjall")]
+pub use self::fjall::{FjallEngine, Options};
 pub use self::memory::MemoryEngine;
 
 /// A part of the store with keys of its own.
@@ -69,8 +79,22 @@ pub enum Durability {
     Os,
 }
 
-/// A range of keys.
+/// Most bytes of a key. It has at least one.
+pub const KEY_LIMIT: usize = 65_535;
+
+/// A range of keys. One that ends before it begins has nothing in it.
 pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Whether no key can be in a range.
+fn is_empty_range((start, end): KeyRange<'_>) -> bool {
+    match (start, end) {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
+            start >= end
+        }
+        _ => false,
+    }
+}
 
 /// Looks at an entry: its key and its value.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;

@@ -1,0 +1,358 @@
+//! The engine that keeps data on a disk: fjall, a log-structured store with one journal for all spaces.
+
+mod entry;
+mod folder;
+mod journal;
+mod mark;
+mod reclaim;
+mod tree;
+
+use std::fs;
+use std::io;
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use fjall::{AbstractTree, Database, Keyspace, PersistMode};
+
+use self::folder::{Folder, io_error};
+use self::mark::Mark;
+use self::reclaim::Reclaim;
+use super::{
+    Durability, Engine, EngineError, KEY_LIMIT, KeyRange, Operation, Space, Visit, WriteBatch, is_empty_range,
+};
+
+/// How the engine is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// About how many bytes of memory it takes: a quarter for what is written and not yet sorted, as much for what is on its way
+    /// to the disk, a quarter for blocks that have been read; the rest is for merging. At least 8 MiB.
+    pub memory: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory: 64 * MIB }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+const LEAST_MEMORY: u64 = 8 * MIB;
+
+/// A key that each space has for the engine itself. Reads do not show it.
+///
+/// fjall deletes a journal when each space's tables have something newer than all that the journal has for the space. A removal
+/// that cancels its insertion leaves nothing in a table, so without this key an emptied queue would keep its journal.
+const OWN_KEY: &[u8] = &[0xFF; 24];
+
+/// Keeps keys and values in a folder.
+///
+/// Opening reads at most about 150 MB of journals: fjall begins a new one after 64 MB, and then all that only the old one has is
+/// written to tables.
+pub struct FjallEngine {
+    database: Database,
+    marks: Keyspace,
+    spaces: [Keyspace; Space::ALL.len()],
+    reclaim: Reclaim,
+    folder: Folder,
+    /// What is written and not yet sorted may take so many bytes.
+    buffer: u64,
+    /// The mark of the last batch.
+    last: Mark,
+    synced: u64,
+    /// Journals there were when the old ones' content was last sent to tables.
+    journals: usize,
+    /// Marks follow when all spaces are in tables.
+    seal_marks: bool,
+    failed: bool,
+}
+
+impl FjallEngine {
+    /// Opens the store in a folder, or creates it where nothing is yet.
+    ///
+    /// A torn tail of the journal is cut off, with a warning in the log: it holds only batches that no `sync` has confirmed.
+    ///
+    /// # Errors
+    /// An [`EngineError`] that says why it cannot be opened. Nothing has been changed then.
+    pub fn open(path: &Path, options: Options) -> Result<Self, EngineError> {
+        let memory = options.memory.max(LEAST_MEMORY);
+        if folder::is_vacant(path)? {
+            Folder::create(path, |new| tree::create(new, memory))?;
+            tracing::info!(folder = %path.display(), "created a store");
+        }
+        let folder = Folder::open(path, tree::KEYSPACES)?;
+        let content = journal::check(path, folder.identity)?;
+        let (database, marks, spaces) = tree::open(path, memory)?;
+        let written = tree::last_mark(&marks, folder.identity, path)?;
+        tree::compare(&content, written, &marks, path)?;
+        let last = written.unwrap_or_default();
+        let journals = database.journal_count();
+        let reclaim = Reclaim::new(&spaces);
+        let buffer = memory / 4;
+        let synced = last.sequence;
+        let mut engine = Self {
+            database,
+            marks,
+            spaces,
+            reclaim,
+            folder,
+            buffer,
+            last,
+            synced,
+            journals,
+            seal_marks: false,
+            failed: false,
+        };
+        // From now on a later batch says that all that was found is on the disk: opening has synced it.
+        engine.write(&WriteBatch::default())?;
+        engine.sync(Durability::Fsync)?;
+        Ok(engine)
+    }
+
+    /// Reads all tables and blocks, for `lapwing store check`.
+    ///
+    /// # Errors
+    /// An [`EngineError`] that names what cannot be read.
+    pub fn check(&self) -> Result<(), EngineError> {
+        for space in Space::ALL {
+            self.scan(space, (Bound::Unbounded, Bound::Unbounded), &mut |_, _| ControlFlow::Continue(()))?;
+        }
+        Ok(())
+    }
+
+    fn space(&self, space: Space) -> &Keyspace {
+        &self.spaces[space as usize]
+    }
+
+    fn path(&self, space: Space) -> &Path {
+        self.space(space).path()
+    }
+
+    /// Writes a batch with a mark, and the engine's own key into the spaces that are about to be sealed.
+    fn commit(&mut self, batch: &WriteBatch, sealed: &[Keyspace]) -> Result<(), EngineError> {
+        let mark = Mark {
+            sequence: self.last.sequence + 1,
+            synced: self.synced,
+            floor: self.database.seqno(),
+            previous_floor: self.last.floor,
+        };
+        let count = batch.operations().len() + sealed.len() + 1;
+        let mut changes = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), count);
+        changes.insert(&self.marks, self.folder.identity, mark.to_bytes());
+        for space in sealed {
+            changes.insert(space, OWN_KEY, mark.sequence.to_be_bytes());
+        }
+        for (space, operation) in batch.operations() {
+            let keyspace = self.space(space);
+            match operation {
+                Operation::Insert(key, value) => changes.insert(keyspace, key, value),
+                // Written once and removed once: the removal and the insertion cancel each other.
+                Operation::Remove(key) if tree::is_written_once(space) => changes.remove_weak(keyspace, key),
+                Operation::Remove(key) => changes.remove(keyspace, key),
+            }
+        }
+        changes.commit().map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+        self.last = mark;
+        Ok(())
+    }
+
+    /// Waits while more is on its way to the disk than may be. fjall would wait too, but for ever if its threads have
+    /// failed meanwhile.
+    fn wait_for_room(&mut self) -> Result<(), EngineError> {
+        let is_behind = |space: &Keyspace| {
+            space.tree.sealed_memtable_count() >= SEALED_LIMIT || space.tree.l0_run_count() >= RUN_LIMIT
+        };
+        while self.spaces.iter().chain([&self.marks]).any(is_behind) {
+            let alive = self.database.persist(PersistMode::Buffer);
+            alive.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Sends to tables what is too large for the memory, or keeps an old journal.
+    fn seal(&mut self) -> Result<(), EngineError> {
+        let size = |keyspace: &Keyspace| keyspace.tree.active_memtable().size();
+        let journals = self.database.journal_count();
+        let marks = size(&self.marks);
+        let total = marks + self.spaces.iter().map(size).sum::<u64>();
+        if journals > self.journals.max(1) || marks > self.buffer / 4 {
+            self.seal_spaces(self.spaces.to_vec())?;
+            self.seal_marks = true;
+        } else if total > self.buffer {
+            let largest = self.spaces.iter().max_by_key(|space| size(space)).cloned();
+            self.seal_spaces(largest.into_iter().collect())?;
+        }
+        self.journals = journals;
+        // A journal goes when the marks are in a table, so they go last: that marks are there and journals are not
+        // means that everything is in tables.
+        if self.seal_marks && self.spaces.iter().all(|space| space.tree.sealed_memtable_count() == 0) {
+            self.seal_marks = false;
+            let sealed = self.marks.rotate_memtable();
+            sealed.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+        }
+        Ok(())
+    }
+
+    fn seal_spaces(&mut self, spaces: Vec<Keyspace>) -> Result<(), EngineError> {
+        self.commit(&WriteBatch::default(), &spaces)?;
+        for space in spaces {
+            let sealed = space.rotate_memtable();
+            sealed.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+        }
+        Ok(())
+    }
+
+    fn try_write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
+        self.wait_for_room()?;
+        for (space, operation) in batch.operations() {
+            let (Operation::Insert(key, _) | Operation::Remove(key)) = operation;
+            if key.is_empty() || key.len() > KEY_LIMIT {
+                let what = format!("writing a key of {} bytes to the space {}", key.len(), space.name());
+                return Err(EngineError::Io { what, source: io::ErrorKind::InvalidInput.into() });
+            }
+            if let Operation::Remove(_) = operation {
+                self.reclaim.count(space);
+            }
+        }
+        self.commit(batch, &[])?;
+        self.reclaim.run(&self.spaces);
+        self.seal()
+    }
+
+    fn fail_if_error<T>(&mut self, result: Result<T, EngineError>) -> Result<T, EngineError> {
+        self.failed |= result.is_err();
+        result
+    }
+}
+
+/// So many buffers of a space may wait to be written to tables.
+const SEALED_LIMIT: usize = 2;
+/// So many runs of new tables may wait to be merged.
+const RUN_LIMIT: usize = 20;
+
+impl Engine for FjallEngine {
+    fn write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        let result = self.try_write(batch);
+        self.fail_if_error(result)
+    }
+
+    fn sync(&mut self, durability: Durability) -> Result<(), EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        let mode = match durability {
+            Durability::Fsync => PersistMode::SyncData,
+            Durability::Os => PersistMode::Buffer,
+        };
+        let result = self.database.persist(mode);
+        let result = result.map_err(|error| tree::failure("syncing", &self.folder.path, error));
+        self.fail_if_error(result)?;
+        if durability == Durability::Fsync {
+            self.synced = self.last.sequence;
+        }
+        Ok(())
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        if key.is_empty() || key.len() > KEY_LIMIT || key == OWN_KEY {
+            return Ok(None);
+        }
+        let value = self.space(space).get(key);
+        let value = value.map_err(|error| tree::failure("reading", self.path(space), error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, space: Space, range: KeyRange<'_>, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        if is_empty_range(range) {
+            return Ok(());
+        }
+        for entry in self.space(space).range::<&[u8], _>(range) {
+            let entry = entry.into_inner();
+            let (key, value) = entry.map_err(|error| tree::failure("reading", self.path(space), error))?;
+            if *key != *OWN_KEY && visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_key(&self, space: Space) -> Result<Option<Vec<u8>>, EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        for entry in self.space(space).iter().rev() {
+            let key = entry.key().map_err(|error| tree::failure("reading", self.path(space), error))?;
+            if *key != *OWN_KEY {
+                return Ok(Some(key.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        disk_bytes(&self.folder.path)
+    }
+}
+
+impl Drop for FjallEngine {
+    fn drop(&mut self) {
+        if !self.failed && self.synced < self.last.sequence {
+            let _ = self.sync(Durability::Fsync);
+        }
+        // The last batch says that all others are on the disk.
+        if !self.failed && self.write(&WriteBatch::default()).is_ok() {
+            let _ = self.sync(Durability::Fsync);
+        }
+        self.reclaim.finish();
+    }
+}
+
+impl std::fmt::Debug for FjallEngine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("FjallEngine").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// What a folder takes on the disk. Files that are deleted meanwhile count no more.
+fn disk_bytes(folder: &Path) -> Result<u64, EngineError> {
+    let found = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(0),
+        _ => Err(io_error("reading", folder, error)),
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return found(error),
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error("reading", folder, error))?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path())?,
+            Ok(metadata) => file_bytes(&metadata),
+            Err(error) => found(error)?,
+        };
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn file_bytes(metadata: &fs::Metadata) -> u64 {
+    // A new journal is large and empty, and takes nothing yet.
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+#[cfg(not(unix))]
+fn file_bytes(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
+}
