@@ -20,6 +20,7 @@ use super::progress::progress;
 use super::publisher::Publisher;
 use super::random::Random;
 use super::retained::RetainedTopics;
+use super::subscriber::Subscriber;
 use super::turn::Turn;
 
 /// The longest that the loop waits for sockets: publishers with a rate look at the clock that often.
@@ -166,7 +167,7 @@ impl Course {
         let limit = self.plan.start_timeout;
         let is_ready = |course: &mut Self| {
             let is_refused = course.cast.subscribers.iter().any(|subscriber| subscriber.is_refused);
-            let are_subscribed = course.cast.subscribers.iter().all(|subscriber| subscriber.is_subscribed());
+            let are_subscribed = course.cast.subscribers.iter().all(Subscriber::is_subscribed);
             is_refused || are_subscribed && course.cast.durable().all(|one| one.session.is_connected())
         };
         let is_ready = self.turns_until(limit, is_ready)?;

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use lapwing_client::{Address, ProtocolVersion};
 use lapwing_net::BlockingStream;
 use mio::Poll;
@@ -53,12 +53,13 @@ use crate::exit;
 ///
 /// Exit codes: 0 if the broker has kept its word, 1 if not, 2 if that could not be found out.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("broker").required(true).args(["target", "command"])))]
 pub(crate) struct Torture {
     /// Address of a broker that somebody else runs: its connections are cut, nothing is killed
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "command")]
+    #[arg(long, value_name = "HOST:PORT")]
     target: Option<Address>,
     /// What starts the broker, as in -- lapwing serve --listen 127.0.0.1:{port} --data {data}
-    #[arg(last = true, required_unless_present = "target")]
+    #[arg(last = true)]
     command: Vec<String>,
     /// The broker's configuration file: {port} and {data} in it are filled in
     #[arg(long, value_name = "FILE", conflicts_with = "target")]

@@ -106,17 +106,19 @@ impl Publisher {
                     turn.history.renew(self.number, sequence);
                 }
             }
-            Event::Published { token, reason_code, .. } => match self.unacknowledged.remove(token) {
-                Some(_) if reason_code.is_error() => turn.history.refuse(),
-                Some(sequence) => turn.history.acknowledge(self.number, sequence),
-                None => {}
-            },
-            Event::PublishFailed { token, .. } => {
-                if self.unacknowledged.remove(token).is_some() {
-                    turn.history.refuse();
-                }
+            Event::Published { token, reason_code, .. } => {
+                self.answered(*token, !reason_code.is_error(), turn);
             }
+            Event::PublishFailed { token, .. } => self.answered(*token, false, turn),
             _ => {}
+        }
+    }
+
+    fn answered(&mut self, token: Token, is_taken: bool, turn: &mut Turn<'_>) {
+        match self.unacknowledged.remove(&token) {
+            Some(sequence) if is_taken => turn.history.acknowledge(self.number, sequence),
+            Some(_) => turn.history.refuse(),
+            None => {}
         }
     }
 
