@@ -147,10 +147,11 @@ impl Course {
 
     /// Starts the broker for the first time, or sees that it is there.
     fn start(&mut self) -> Result<()> {
+        let began = Instant::now();
         if let Some(process) = &mut self.process {
             process.start()?;
         }
-        if self.await_connack()?.is_some() {
+        if self.await_connack(began)?.is_some() {
             return Ok(());
         }
         let refusal = self.cast.herald.as_ref().and_then(|herald| herald.refusal);
@@ -239,8 +240,8 @@ impl Course {
                 let address = Address::from(self.network.address);
                 if BlockingStream::dial(&address, DIAL_TIMEOUT).is_ok() {
                     bail!(
-                        "somebody still listens on {address} after COMMAND was killed: COMMAND must be the broker \
-                         itself; a script has to `exec` it"
+                        "somebody still listens on {address} after COMMAND was killed, and has to be ended by hand: COMMAND \
+                         must be the broker itself; a script has to `exec` it"
                     );
                 }
             }
@@ -254,11 +255,12 @@ impl Course {
 
     /// Starts the broker again. From its start to CONNACK, or `None` if it does not get there.
     fn come_back(&mut self) -> Result<Option<Duration>> {
+        let began = Instant::now();
         if let Some(process) = &mut self.process {
             process.start()?;
         }
         self.is_dead = false;
-        let back = self.await_connack()?;
+        let back = self.await_connack(began)?;
         match back {
             Some(back) if self.process.is_some() => self.restarts.push(back),
             Some(_) => {}
@@ -275,9 +277,8 @@ impl Course {
         Ok(back)
     }
 
-    /// Everybody else waits until the broker has answered one CONNECT.
-    fn await_connack(&mut self) -> Result<Option<Duration>> {
-        let began = Instant::now();
+    /// Everybody else waits until the broker, started at `began`, has answered one CONNECT; how long that took.
+    fn await_connack(&mut self, began: Instant) -> Result<Option<Duration>> {
         self.network.is_up = false;
         self.cast.send_herald()?;
         let is_there = |course: &mut Self| {
