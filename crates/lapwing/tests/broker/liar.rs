@@ -16,12 +16,15 @@ pub(crate) enum Lie {
     Lose,
     /// Every so often a QoS 2 message to a client comes once more, under another packet identifier.
     Repeat,
-    /// Every so often a QoS 1 message to a client comes after the next one to its topic.
+    /// On each connection an early QoS 1 message to a client comes after the next one to its topic. A later one might be
+    /// the last to its topic, and so be lost.
     Swap,
 }
 
 /// One message in so many is concerned.
 const EVERY: usize = 50;
+/// Which one is concerned where it is only one.
+const EARLY: usize = 10;
 const V5: ProtocolVersion = ProtocolVersion::V5;
 
 /// Accepts connections and passes their bytes to the broker and back, until the test ends. Where it listens.
@@ -109,7 +112,7 @@ impl Back {
                 let ack = Packet::PubAck(Ack::new(packet_id, ReasonCode::Success));
                 return send(&self.to_server, &encoded(&ack, V5));
             }
-            Lie::Swap if is_concerned && self.held.is_none() => {
+            Lie::Swap if self.messages == EARLY => {
                 self.held = Some((topic.to_owned(), bytes.to_vec()));
                 return Ok(());
             }
