@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 /// The rows: the name of a figure in JSON, below `breaches` if it is one, and what a person reads.
-const ROWS: [(&str, &str); 17] = [
+const ROWS: [(&str, &str); 18] = [
     ("acknowledged", "acknowledged"),
     ("acknowledged_per_s", "acknowledged per second"),
     ("lost_online", "acknowledged but lost: online"),
@@ -13,6 +13,7 @@ const ROWS: [(&str, &str); 17] = [
     ("lost_flapping", "acknowledged but lost: flapping"),
     ("qos2_twice", "delivered twice at QoS 2"),
     ("reordered", "delivered out of order"),
+    ("other_qos", "delivered at another QoS"),
     ("altered", "altered, or never published"),
     ("sessions_lost", "sessions lost"),
     ("probe_sessions_lost", "new sessions lost"),

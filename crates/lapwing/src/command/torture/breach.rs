@@ -8,6 +8,7 @@ pub(super) enum Breach {
     LostFlapping,
     Twice,
     Reordered,
+    OtherQoS,
     Altered,
     SessionLost,
     ProbeSessionLost,
@@ -20,12 +21,13 @@ pub(super) enum Breach {
 }
 
 impl Breach {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::LostOnline,
         Self::LostOffline,
         Self::LostFlapping,
         Self::Twice,
         Self::Reordered,
+        Self::OtherQoS,
         Self::Altered,
         Self::SessionLost,
         Self::ProbeSessionLost,
@@ -45,6 +47,7 @@ impl Breach {
             Self::LostFlapping => "lost_flapping",
             Self::Twice => "qos2_twice",
             Self::Reordered => "reordered",
+            Self::OtherQoS => "other_qos",
             Self::Altered => "altered",
             Self::SessionLost => "sessions_lost",
             Self::ProbeSessionLost => "probe_sessions_lost",
@@ -65,6 +68,7 @@ impl Breach {
             Self::LostFlapping => "acknowledged but lost: flapping subscribers",
             Self::Twice => "delivered twice at QoS 2",
             Self::Reordered => "delivered out of order",
+            Self::OtherQoS => "delivered at another QoS",
             Self::Altered => "altered, or never published",
             Self::SessionLost => "sessions lost",
             Self::ProbeSessionLost => "sessions lost: made just before the end",
