@@ -17,6 +17,7 @@ mod rust_source;
 mod tally;
 mod test;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,12 @@ Usage: cargo xtask <command>
     --rounds N, --seconds S         rounds (5), and how long publishers publish (1)
     --filter TEXT                   only cells with TEXT in their name
     --name NAME, --report NAME      the name of the results; only write the page of these results anew
+  torture [OPTION…]                 which brokers keep their word when they are killed; writes bench/torture
+    --peer A,B                      lapwing, mosquitto, mosquitto-careful, rumqttd (all)
+    --rounds N, --seconds S         kills (200), and the longest time of load before each (3)
+    --publishers N, --rate N        publishers (50), and messages a second of each (20; 0: as fast as they can)
+    --mqtt-version V, --seed N      3.1.1 or 5 (3.1.1), and what the schedule is derived from (1)
+    --name NAME                     the name of the results
   help                              this text
 ";
 
@@ -74,6 +81,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["generate"] => generate::run(&repository::root()?),
         ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),
         ["bench", options @ ..] => bench::run(&bench::Options::parse(options)?),
+        ["torture", options @ ..] => torture::run(&torture::Options::parse(options)?),
         ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
         _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
     }

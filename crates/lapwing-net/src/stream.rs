@@ -1,5 +1,6 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -20,6 +21,26 @@ impl Stream {
         // Answers leave at once; what belongs together is written together anyway.
         let _ = stream.set_nodelay(true);
         Self { kind: Kind::Tcp(stream) }
+    }
+
+    /// Begins to connect to `address`. Until the connection is there, reads and writes give
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) or [`NotConnected`](io::ErrorKind::NotConnected); where it does not
+    /// come about, they give the reason.
+    ///
+    /// # Errors
+    /// What the system knows at once: that it has no descriptor left, or that nobody listens there.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = mio::net::TcpStream::connect(address)?;
+        let _ = stream.set_nodelay(true);
+        Ok(Self { kind: Kind::Tcp(stream) })
+    }
+
+    /// Ends the connection at once, as a machine does that loses its network and then its program: what was written
+    /// and not sent is thrown away, and the peer is told by a reset.
+    pub fn abort(self) {
+        let Kind::Tcp(stream) = &self.kind;
+        // Where it cannot be set, the connection ends with this value in the usual way.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether the other end, `peer`, is on this machine: it has a loopback address, or the same address as
@@ -70,5 +91,25 @@ impl Source for Stream {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         let Kind::Tcp(stream) = &mut self.kind;
         stream.deregister(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_aborted_resets_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = Stream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(stream.write(b"half").unwrap(), 4);
+        let mut buffer = [0; 8];
+        assert_eq!(peer.read(&mut buffer).unwrap(), 4);
+        stream.abort();
+        assert_eq!(peer.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -9,11 +9,14 @@ const FAILURE: u8 = 1;
 pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let message = format!("lapwing: {error:#}\n");
-            // Nothing can be done where standard error is closed.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
-            ExitCode::from(FAILURE)
-        }
+        Err(error) => fail(&error, FAILURE),
     }
+}
+
+/// The error on standard error, and `code`.
+pub(crate) fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let message = format!("lapwing: {error:#}\n");
+    // Nothing can be done where standard error is closed.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
+    ExitCode::from(code)
 }

@@ -24,6 +24,7 @@ enum Command {
     Pub(command::publish::Publish),
     Sub(command::subscribe::Subscribe),
     Config(command::config::ConfigCommand),
+    Torture(command::torture::Torture),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
         Command::Config(config) => config.run(),
+        Command::Torture(torture) => return torture.run(),
     };
     exit::report(result)
 }

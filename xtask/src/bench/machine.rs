@@ -13,7 +13,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What figures without it would mean little.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub(super) processor: String,
     pub(super) cores: u64,
     pub(super) memory_kib: u64,
@@ -22,7 +22,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// The one that this program runs on.
-    pub(super) fn this() -> Result<Self> {
+    pub(crate) fn this() -> Result<Self> {
         let read = |path: &str| {
             fs::read_to_string(path).with_context(|| format!("cannot read {path}; benchmarks need Linux"))
         };
@@ -39,7 +39,7 @@ impl Machine {
         })
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "processor": self.processor,
             "cores": self.cores,
@@ -60,7 +60,7 @@ impl Machine {
 }
 
 /// Today in UTC, as in 2026-01-31.
-pub(super) fn today() -> Result<String> {
+pub(crate) fn today() -> Result<String> {
     Ok(command::output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?.trim().to_owned())
 }
 

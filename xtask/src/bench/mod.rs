@@ -2,10 +2,10 @@
 
 mod goal;
 mod load;
-mod machine;
+pub(crate) mod machine;
 mod metric;
-mod option;
-mod peer;
+pub(crate) mod option;
+pub(crate) mod peer;
 mod result;
 mod scenario;
 mod server;

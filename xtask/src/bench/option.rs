@@ -58,7 +58,7 @@ impl Options {
 }
 
 /// The members of `all` that `text` names, in the order of `all`, each once.
-fn list<T: Copy + PartialEq + Display>(text: &str, what: &str, all: &[T]) -> Result<Vec<T>> {
+pub(crate) fn list<T: Copy + PartialEq + Display>(text: &str, what: &str, all: &[T]) -> Result<Vec<T>> {
     let mut chosen = Vec::new();
     for name in text.split(',') {
         let Some(member) = all.iter().find(|member| member.to_string() == name) else {
@@ -70,11 +70,11 @@ fn list<T: Copy + PartialEq + Display>(text: &str, what: &str, all: &[T]) -> Res
     Ok(all.iter().copied().filter(|member| chosen.contains(member)).collect())
 }
 
-fn number<T: FromStr>(option: &str, value: &str) -> Result<T> {
+pub(crate) fn number<T: FromStr>(option: &str, value: &str) -> Result<T> {
     value.parse().ok().with_context(|| format!("`{option} {value}`: this is not a number that fits"))
 }
 
-fn file_name(value: &str) -> Result<String> {
+pub(crate) fn file_name(value: &str) -> Result<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if value.is_empty() || value.starts_with('.') || !value.chars().all(fits) {
         bail!("`{value}`: a name has letters, digits, `-`, `_` and `.`, and no folder");

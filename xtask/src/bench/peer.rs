@@ -171,7 +171,7 @@ impl Peer {
 }
 
 /// Builds the release binary of Lapwing.
-pub(super) fn lapwing(repository: &Repository) -> Result<PathBuf> {
+pub(crate) fn lapwing(repository: &Repository) -> Result<PathBuf> {
     let mut cargo = command::cargo("build");
     cargo.args(["--release", "--package", "lapwing", "--bins"]).current_dir(&repository.root);
     command::run_checked(&mut cargo)?;
@@ -183,7 +183,7 @@ pub(super) fn lapwing(repository: &Repository) -> Result<PathBuf> {
 }
 
 /// Debian's broker stands in a folder that only administrators have in their search path.
-fn mosquitto() -> Result<PathBuf> {
+pub(crate) fn mosquitto() -> Result<PathBuf> {
     let find = || {
         let elsewhere = Some(PathBuf::from("/usr/sbin/mosquitto")).filter(|path| path.is_file());
         command::find_program("mosquitto").or(elsewhere)
@@ -195,7 +195,7 @@ fn mosquitto() -> Result<PathBuf> {
     find().context("Mosquitto is missing although its package is installed")
 }
 
-fn rumqttd(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn rumqttd(folder: &Path) -> Result<PathBuf> {
     let root = folder.join(format!("rumqttd-{RUMQTTD}"));
     let program = root.join("bin/rumqttd");
     if !program.is_file() {
@@ -213,7 +213,7 @@ fn nats(repository: &Repository, folder: &Path) -> Result<PathBuf> {
 }
 
 /// The first line with a digit that the program prints when it is asked for its version.
-fn version(command: &mut Command) -> Result<String> {
+pub(crate) fn version(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -246,7 +246,8 @@ fn mosquitto_file(port: u16) -> String {
     )
 }
 
-fn rumqttd_file(port: u16) -> String {
+/// `port` may be what stands for one.
+pub(crate) fn rumqttd_file(port: impl fmt::Display) -> String {
     format!(
         "id = 0\n\n\
          [router]\nid = 0\nmax_connections = 20000\nmax_outgoing_packet_count = 1000\n\

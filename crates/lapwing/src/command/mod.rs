@@ -5,3 +5,4 @@ pub(crate) mod config;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
+pub(crate) mod torture;

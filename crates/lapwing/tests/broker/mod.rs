@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 pub(crate) mod canary;
+pub(crate) mod liar;
 pub(crate) mod peer;
 
 use std::io::{BufRead, BufReader, Read};
