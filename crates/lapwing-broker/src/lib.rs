@@ -27,6 +27,7 @@ mod rule;
 mod shard;
 mod sharding;
 mod shared;
+mod sync;
 
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError};
 pub use lapwing_net::{Address, AddressError, ListenError};
