@@ -16,7 +16,7 @@ use lapwing_proto::session::Instant;
 
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
-pub(crate) use self::retained::RetainedMessages;
+pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
 use crate::hook::Hooks;
