@@ -17,6 +17,7 @@ mod broker;
 mod clock;
 mod event_loop;
 mod excerpt;
+mod hash;
 pub mod hook;
 mod limit;
 mod mail;

@@ -9,8 +9,7 @@ mod retained;
 mod subscription;
 mod target;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use lapwing_proto::session::Instant;
 
@@ -26,6 +25,7 @@ use crate::mailbox::MailboxSender;
 use crate::rule::CompiledRules;
 use crate::shard::{Report, Stat};
 use crate::sharding::Sharding;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
