@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::{Clock, LoadMeter};
 use crate::rate::Rate;
 use crate::shard::{ConnectionId, Shard};
+use crate::sync::Waker;
 
 /// Bytes read from a socket at a time, into one buffer for all.
 const READ_BUFFER: usize = 256 * 1024;
@@ -68,8 +69,8 @@ struct Socket {
 }
 
 /// The token of the waker by which mail wakes the loop.
-pub(crate) fn waker(poll: &Poll) -> io::Result<mio::Waker> {
-    mio::Waker::new(poll.registry(), WAKER)
+pub(crate) fn waker(poll: &Poll) -> io::Result<Waker> {
+    Waker::new(poll.registry(), WAKER)
 }
 
 impl EventLoop {

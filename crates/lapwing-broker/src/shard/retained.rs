@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::Publish;
+use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
 
-use super::{ConnectionId, SessionId, Shard};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard};
 use crate::message::Message;
-use crate::shared::{Target, pattern};
+use crate::shared::{Retained, Target, pattern};
 
 /// Names looked at in a step.
 const STEP: usize = 256;
@@ -21,6 +22,14 @@ pub(super) struct Replay {
     pub(super) target: Target,
     /// The last name looked at.
     pub(super) after: Option<TopicNameBuf>,
+}
+
+/// Retained messages that are to be sent in a step of a replay.
+#[derive(Debug)]
+pub(super) struct Found {
+    messages: Vec<Message>,
+    /// The last name looked at, if there are more.
+    next: Option<TopicNameBuf>,
 }
 
 /// There is no room for another retained message.
@@ -62,12 +71,46 @@ impl Shard {
         self.shared.retained.remove_expired(self.now, STEP);
     }
 
-    /// Begins to send a new subscription what is retained. If that is still being done for an earlier one with
-    /// the same filter, it begins anew.
-    pub(super) fn replay(&mut self, id: ConnectionId, filter: TopicFilterBuf, replay: Replay) {
+    /// What is retained for a new subscription, as far as one step goes: `None` if the turn has done enough. Called
+    /// with the retained messages locked, since before the subscription was added.
+    pub(super) fn find_first(
+        &mut self,
+        retained: &Retained,
+        filter: &TopicFilterBuf,
+        replay: &Replay,
+    ) -> Option<Found> {
+        if self.is_spent() {
+            return None;
+        }
+        let (names, _) = retained.size();
+        self.spent += DELIVERY_COST * names.min(STEP);
+        Some(Found::new(retained, filter, replay, self.now))
+    }
+
+    /// Begins to send a new subscription what is retained, of which a first step may have been found. If that is still
+    /// being done for an earlier one with the same filter, it begins anew.
+    pub(super) fn replay(
+        &mut self,
+        id: ConnectionId,
+        filter: TopicFilterBuf,
+        replay: Replay,
+        found: Option<Found>,
+    ) {
+        let has_room = self.has_room(id);
         let Some(session) = self.session_mut(replay.target.session) else { return };
-        session.replays.insert(filter, replay);
-        self.schedule_replay(id);
+        let is_more = match found {
+            Some(found) if has_room => {
+                session.replays.remove(&filter);
+                self.send_found(id, filter, replay, found)
+            }
+            _ => {
+                session.replays.insert(filter, replay);
+                true
+            }
+        };
+        if is_more {
+            self.schedule_replay(id);
+        }
     }
 
     /// Lets a connection with replays have a step when replays go on: once in a turn, for all together.
@@ -104,22 +147,26 @@ impl Shard {
     fn replay_step(&mut self, id: ConnectionId) -> bool {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return false };
         let Some(session) = self.session_mut(session_id) else { return false };
-        let Some((filter, mut replay)) = session.replays.pop_first() else { return false };
-        let now = self.now;
-        let mut messages = Vec::new();
-        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let keep = |message: &Message| {
-            if !message.is_expired(now) {
-                messages.push(message.clone());
-            }
-        };
-        let pattern = pattern(filter.as_filter());
+        let Some((filter, replay)) = session.replays.pop_first() else { return false };
         let shared = Arc::clone(&self.shared);
         let retained = shared.retained.lock();
-        let mut next = retained.matches_after(pattern, after, STEP, keep);
+        let found = Found::new(&retained, &filter, &replay, self.now);
         self.collect_mail();
         drop(retained);
         self.catch_up();
+        self.send_found(id, filter, replay, found)
+    }
+
+    /// Sends what was found for a replay, as far as the client keeps up; whether there is more to do for its session.
+    fn send_found(
+        &mut self,
+        id: ConnectionId,
+        filter: TopicFilterBuf,
+        mut replay: Replay,
+        found: Found,
+    ) -> bool {
+        let (session_id, now) = (replay.target.session, self.now);
+        let Found { messages, mut next } = found;
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);
@@ -138,5 +185,20 @@ impl Shard {
         let is_more = !session.replays.is_empty();
         self.pump(session_id);
         is_more
+    }
+}
+
+impl Found {
+    /// The next step of a replay.
+    fn new(retained: &Retained, filter: &TopicFilterBuf, replay: &Replay, now: Instant) -> Self {
+        let mut messages = Vec::new();
+        let keep = |message: &Message| {
+            if !message.is_expired(now) {
+                messages.push(message.clone());
+            }
+        };
+        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
+        let next = retained.matches_after(pattern(filter.as_filter()), after, STEP, keep);
+        Self { messages, next }
     }
 }

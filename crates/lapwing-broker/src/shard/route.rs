@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use super::{SessionId, publish};
+use crate::hash::HashBuilder;
 use crate::shared::{Group, Recipients, ShardId, Shared, Subscribed, Target, Trees};
 
 /// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
@@ -49,7 +49,7 @@ pub(super) struct RoutePlace(u16);
 pub(super) struct Routes {
     shard: ShardId,
     shared: Arc<Shared>,
-    hasher: DefaultHashBuilder,
+    hasher: HashBuilder,
     /// By the hash of the name: a topic has one place, and takes it from another one.
     places: Vec<Place>,
     weight: usize,
@@ -102,7 +102,7 @@ impl Routes {
         Self {
             shard,
             shared,
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashBuilder::default(),
             places: Vec::new(),
             weight: 0,
             passing: Rc::default(),

@@ -9,14 +9,13 @@ mod retained;
 mod subscription;
 mod target;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use lapwing_proto::session::Instant;
 
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
-pub(crate) use self::retained::RetainedMessages;
+pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
 use crate::hook::Hooks;
@@ -26,6 +25,7 @@ use crate::mailbox::MailboxSender;
 use crate::rule::CompiledRules;
 use crate::shard::{Report, Stat};
 use crate::sharding::Sharding;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,7 +15,7 @@ use super::message::qos;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mail::Mail;
-use crate::mailbox::mailbox;
+use crate::mailbox::{MailboxSender, mailbox};
 use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Stat};
 use crate::sharding::Sharding;
@@ -60,7 +60,7 @@ pub(super) type WireId = usize;
 pub(super) struct Wire {
     /// The shard that has the other end, and what it calls it.
     pub(super) shard: usize,
-    connection: Option<ConnectionId>,
+    pub(super) connection: Option<ConnectionId>,
     /// Packets that have come, the last one perhaps not whole.
     pub(super) inbox: VecDeque<Vec<u8>>,
     partial: Vec<u8>,
@@ -87,24 +87,11 @@ impl Broker {
     }
 
     pub(super) fn with(set: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup {
-            shards: shards(),
-            limits: Limits::default(),
-            authenticator: Arc::new(Anonymous::All),
-            authorizer: Arc::new(AllowAll),
-            publish_filter: None,
-            observer: None,
-            rules: Rules::default(),
-        };
+        let mut setup = Setup::new(shards());
         set(&mut setup);
-        let Setup { shards, limits, authenticator, authorizer, publish_filter, observer, rules } = setup;
-        let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
-        let rules = rules.compile().unwrap();
-        limits.check().unwrap();
+        let shards = setup.shards;
         let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(None)).unzip();
-        // Sessions go round, so that every test has some on each shard.
-        let sharding = Sharding { count: shards, neighbours: 0 };
-        let shared = Arc::new(Shared::new(limits, rules, hooks, &sharding, senders));
+        let shared = setup.share(senders);
         let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
         let world = World {
             shards: shared.shards().zip(mailboxes).map(shard).collect(),
@@ -229,6 +216,30 @@ impl Broker {
         let world = self.world();
         world.shards.iter().for_each(Shard::leave_report);
         world.shared.stat()
+    }
+}
+
+impl Setup {
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            shards,
+            limits: Limits::default(),
+            authenticator: Arc::new(Anonymous::All),
+            authorizer: Arc::new(AllowAll),
+            publish_filter: None,
+            observer: None,
+            rules: Rules::default(),
+        }
+    }
+
+    /// What the shards have in common. By shard, who sends to it.
+    pub(super) fn share(self, mailboxes: Vec<MailboxSender>) -> Arc<Shared> {
+        let Self { shards, limits, authenticator, authorizer, publish_filter, observer, rules } = self;
+        let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
+        limits.check().unwrap();
+        // Sessions go round, so that every test has some on each shard.
+        let sharding = Sharding { count: shards, neighbours: 0 };
+        Arc::new(Shared::new(limits, rules.compile().unwrap(), hooks, &sharding, mailboxes))
     }
 }
 
@@ -406,7 +417,8 @@ impl World {
 }
 
 impl Wire {
-    fn take(&mut self, bytes: &[u8]) {
+    /// Bytes have come.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
         let mut rest = &self.partial[..];
         while let Some(size) = Frame::declared_size(rest).filter(|&size| size <= rest.len()) {
