@@ -20,6 +20,7 @@ mod publish;
 mod replays;
 mod retained;
 mod route;
+mod run;
 mod session;
 mod slab;
 mod stat;
@@ -129,6 +130,8 @@ pub(crate) struct Shard {
     /// Connections with retained messages to send that are waiting for a turn.
     replaying: Vec<ConnectionId>,
     variants: Variants,
+    /// Targets of a run that get each message for itself, while it is delivered.
+    singly: Vec<usize>,
     pool: BufferPool,
     serial: u32,
     /// The time of the current call.
@@ -173,6 +176,7 @@ impl Shard {
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
+            singly: Vec::new(),
             pool: BufferPool::default(),
             serial: 0,
             now: Instant::default(),
@@ -260,6 +264,12 @@ impl Shard {
             };
             if self.is_spent() {
                 return self.leave_unfinished(id);
+            }
+            if self.handle_run(id, input) {
+                if self.hold_back(id) {
+                    return;
+                }
+                continue;
             }
             match Frame::split(input, maximum) {
                 Ok(Some(frame)) => {

@@ -18,7 +18,7 @@ pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
 pub(crate) use self::retained::RetainedMessages;
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
-pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
+pub(crate) use self::target::{Details, Recipients, Subscribed, Target};
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Batch;
