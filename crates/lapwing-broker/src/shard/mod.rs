@@ -146,6 +146,9 @@ pub(crate) struct Shard {
 /// What a turn may cost before it lets outboxes be written, in bytes: a few packets in one read can be messages to
 /// very many clients.
 const TURN_BUDGET: usize = 4 * 1024 * 1024;
+/// When a turn has handled so many bytes of mail, it is to write what became of them while a processor's cache still has
+/// it.
+const TURN_MAIL: usize = 512 * 1024;
 /// What a delivery costs beside its bytes, so that those to queues and to nobody count as well.
 const DELIVERY_COST: usize = 64;
 /// Timers that may be left over beside those that are needed, before they are thrown out.
@@ -306,8 +309,10 @@ impl Shard {
     pub(crate) fn handle_mail(&mut self, now: Instant) {
         self.now = now;
         self.collect_mail();
-        while !self.is_spent() {
+        let mut room = TURN_MAIL;
+        while !self.is_spent() && room > 0 {
             let Some(mail) = self.mail.pop_front() else { break };
+            room = room.saturating_sub(mail.cost());
             self.handle_letter(mail);
         }
     }

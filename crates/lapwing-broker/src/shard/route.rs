@@ -97,12 +97,13 @@ impl Bucket {
 
     /// The place for a topic that is not here.
     fn vacate(&self, mark: u32) -> usize {
-        self.known.iter().position(Option::is_none).unwrap_or(mark as usize / 7 % WAYS)
+        // The lower bits are the same for all here.
+        self.known.iter().position(Option::is_none).unwrap_or((mark >> 30) as usize % WAYS)
     }
-}
 
-fn mark(hash: u64) -> u32 {
-    (hash >> 32) as u32
+    fn set(&mut self, way: usize, mark: u32, known: Rc<Known>) {
+        (self.known[way], self.marks[way]) = (Some(known), mark);
+    }
 }
 
 /// A route that was found.
@@ -165,9 +166,9 @@ impl Routes {
     /// Where the topic with this name is remembered, if it is.
     #[inline]
     pub(super) fn place(&self, name: &[u8]) -> Option<RoutePlace> {
-        let hash = self.hash(name);
-        let at = self.bucket(hash);
-        self.buckets.get(at)?.find(mark(hash), name).map(|way| RoutePlace::new(at, way))
+        let mark = self.mark(name);
+        let at = self.bucket(mark);
+        self.buckets.get(at)?.find(mark, name).map(|way| RoutePlace::new(at, way))
     }
 
     /// Where the topic is remembered for which [`route`](Self::route) was called last, if it is.
@@ -175,15 +176,16 @@ impl Routes {
         self.last
     }
 
-    fn hash(&self, name: &[u8]) -> u64 {
+    /// From the hash of a name: which bucket it belongs to, whatever their number, and a little more.
+    fn mark(&self, name: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(name);
-        hasher.finish()
+        (hasher.finish() >> 32) as u32
     }
 
     /// Their number is a power of two.
-    fn bucket(&self, hash: u64) -> usize {
-        hash as usize & self.buckets.len().saturating_sub(1)
+    fn bucket(&self, mark: u32) -> usize {
+        mark as usize & self.buckets.len().saturating_sub(1)
     }
 
     /// Where messages published to a topic go that has been found before.
@@ -193,20 +195,20 @@ impl Routes {
 
     /// Where messages published to `name` go.
     pub(super) fn route(&mut self, name: TopicName<'_>) -> Found {
-        let hash = self.hash(name.as_str().as_bytes());
+        let mark = self.mark(name.as_str().as_bytes());
         if self.buckets.is_empty() {
             self.buckets = vec![Bucket::default(); PLACES / WAYS];
         }
-        let at = self.bucket(hash);
+        let at = self.bucket(mark);
         let bucket = &mut self.buckets[at];
-        let here = bucket.find(mark(hash), name.as_str().as_bytes());
+        let here = bucket.find(mark, name.as_str().as_bytes());
         if let Some(way) = here {
             self.last = RoutePlace::new(at, way);
             if let Some(known) = bucket.known[way].as_ref().filter(|known| known.is_current(&self.shared)) {
                 return Found::Known(Rc::clone(known));
             }
         }
-        let is_again = here.is_some() || bucket.miss(mark(hash));
+        let is_again = here.is_some() || bucket.miss(mark);
         let trees = self.shared.subscriptions.read();
         // It cannot change while the trees are being looked at.
         let generation = self.shared.subscriptions.generation();
@@ -229,8 +231,8 @@ impl Routes {
         drop(trees);
         let is_plain = publish::is_plain(&self.shared, name);
         let known = Rc::new(Known { name: name.to_buf(), is_plain, generation, route });
-        let way = here.unwrap_or_else(|| self.buckets[at].vacate(mark(hash)));
-        self.remember(RoutePlace::new(at, way), mark(hash), &known);
+        let way = here.unwrap_or_else(|| self.buckets[at].vacate(mark));
+        self.remember(RoutePlace::new(at, way), mark, &known);
         Found::Known(known)
     }
 
@@ -244,12 +246,18 @@ impl Routes {
             return;
         }
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); count]);
-        for known in old.into_iter().flat_map(|bucket| bucket.known).flatten() {
-            let hash = self.hash(known.name().as_str().as_bytes());
-            let at = self.bucket(hash);
-            // Those of a bucket come from one of the fewer ones, which had no more of them.
-            let way = self.buckets[at].vacate(mark(hash));
-            (self.buckets[at].known[way], self.buckets[at].marks[way]) = (Some(known), mark(hash));
+        for Bucket { known, marks, missed } in old {
+            for (known, mark) in known.into_iter().zip(marks) {
+                let Some(known) = known else { continue };
+                let at = self.bucket(mark);
+                // All that are in a bucket now come from one that had no more of them.
+                let way = self.buckets[at].vacate(mark);
+                self.buckets[at].set(way, mark, known);
+            }
+            for mark in missed {
+                let at = self.bucket(mark);
+                self.buckets[at].miss(mark);
+            }
         }
     }
 
@@ -262,7 +270,7 @@ impl Routes {
         }
         self.weight += weight(known);
         let (at, way) = (usize::from(place.0) / WAYS, usize::from(place.0) % WAYS);
-        (self.buckets[at].known[way], self.buckets[at].marks[way]) = (Some(Rc::clone(known)), mark);
+        self.buckets[at].set(way, mark, Rc::clone(known));
         self.last = place;
     }
 }

@@ -72,8 +72,8 @@ struct Load {
 const BUSY: u32 = 500;
 /// How long a measured load says anything, in milliseconds.
 const LOAD_LIFETIME_MS: u64 = 2000;
-/// Batches kept for another use, per shard.
-const SPARE_BATCHES: usize = 4;
+/// Batches kept for another use, per shard: twice as many as a turn fills or handles.
+const SPARE_BATCHES: usize = 8;
 
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
