@@ -17,7 +17,7 @@ pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
 pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
-pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
+pub(crate) use self::target::{Details, Recipients, Subscribed, Target};
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Batch;
@@ -72,8 +72,8 @@ struct Load {
 const BUSY: u32 = 500;
 /// How long a measured load says anything, in milliseconds.
 const LOAD_LIFETIME_MS: u64 = 2000;
-/// Batches kept for another use, per shard.
-const SPARE_BATCHES: usize = 4;
+/// Batches kept for another use, per shard: twice as many as a turn fills or handles.
+const SPARE_BATCHES: usize = 8;
 
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
