@@ -151,7 +151,7 @@ impl Drop for Reply {
 
 /// Decides what a client may do.
 pub trait Authorizer: Send + Sync + 'static {
-    /// Whether the client may publish to `topic`.
+    /// Whether the client may publish to `topic`. Asked once for messages at QoS 0 that arrive together.
     fn may_publish(&self, client: &Client, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
 
     /// Whether the client may subscribe with `filter`.

@@ -17,6 +17,7 @@ mod broker;
 mod clock;
 mod event_loop;
 mod excerpt;
+mod hash;
 pub mod hook;
 mod limit;
 mod mail;
@@ -28,6 +29,7 @@ mod rule;
 mod shard;
 mod sharding;
 mod shared;
+mod sync;
 
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use lapwing_net::{Address, AddressError, ListenError};

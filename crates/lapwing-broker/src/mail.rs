@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lapwing_net::Stream;
-use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS};
+use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, Run};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 use lapwing_store::{QueueCount, QueueRead, Sequence, StoredFlows};
@@ -146,20 +146,25 @@ enum Body {
     Encoded(u32),
     /// A large message, or one that is kept anyway.
     Kept(Message),
+    /// A run: so many of the batch's bytes, as they came from clients of this version; so many messages, the largest of
+    /// so many bytes.
+    Run(u32, ProtocolVersion, u32, u32),
 }
 
 /// Messages up to this size are copied into a batch: cheaper than counting references from two threads.
-const COPIED_MAXIMUM: usize = 4096;
+pub(crate) const COPIED_MAXIMUM: usize = 4096;
 /// A batch that has been handled keeps no more memory than this for the next use.
 const SPARE_CAPACITY: usize = 512 * 1024;
 
-/// One message of a batch, for some sessions.
-pub(crate) struct Entrusted<'a> {
-    pub(crate) publish: Publish<'a>,
-    /// The very bytes that came from a client.
-    pub(crate) original: Option<(Frame<'a>, ProtocolVersion)>,
-    pub(crate) kept: Option<&'a Message>,
-    pub(crate) targets: &'a [Target],
+/// What a batch has for some sessions.
+pub(crate) enum Entrusted<'a> {
+    Message {
+        publish: Publish<'a>,
+        /// The very bytes that came from a client.
+        original: Option<(Frame<'a>, ProtocolVersion)>,
+        kept: Option<&'a Message>,
+    },
+    Run(Run<'a>),
 }
 
 /// Bytes of a PUBLISH that came from a client with this name and QoS, without properties and payload.
@@ -195,37 +200,53 @@ impl Batch {
             crate::message::encode(publish, &mut self.bytes)?;
             Body::Encoded((self.bytes.len() - start) as u32)
         };
-        // A publisher's messages of one read have one route: its list is there already.
-        let is_last = self.recipients.last().is_some_and(|last| Arc::ptr_eq(last, recipients));
-        if !is_last {
-            self.recipients.push(Arc::clone(recipients));
-        }
-        let recipients = (self.recipients.len() - 1) as u32;
+        let recipients = self.list(recipients);
         self.has_retained |= publish.retain;
         let payload = publish.payload.len() as u32;
         self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, payload, recipients });
         Ok(())
     }
 
-    /// The next message, as it is delivered at `now`.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Entrusted<'_>> {
+    /// Adds a run for `recipients`, whose topic is that of the run.
+    pub(crate) fn push_run(&mut self, run: &Run<'_>, recipients: &Arc<Recipients>) {
+        self.bytes.extend_from_slice(run.bytes);
+        let body = Body::Run(run.bytes.len() as u32, run.version, run.count, run.largest);
+        let recipients = self.list(recipients);
+        self.entries.push(Entry { body, qos: QoS::AtMostOnce, retain: false, payload: 0, recipients });
+    }
+
+    /// Which of the lists `recipients` is. A publisher's messages of one read have one route: theirs is the last.
+    fn list(&mut self, recipients: &Arc<Recipients>) -> u32 {
+        let is_last = self.recipients.last().is_some_and(|last| Arc::ptr_eq(last, recipients));
+        if !is_last {
+            self.recipients.push(Arc::clone(recipients));
+        }
+        (self.recipients.len() - 1) as u32
+    }
+
+    /// What comes next, as it is delivered at `now`, and to whom.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Entrusted<'_>, &[Target])> {
         let Entry { body, qos, retain, payload, recipients } = self.entries.get(self.taken)?;
         self.taken += 1;
         let recipients = self.recipients.get(*recipients as usize)?;
-        let targets = &recipients.targets;
+        let targets = &*recipients.targets;
         let (size, version) = match body {
             Body::Kept(kept) => {
                 let publish = Publish { qos: *qos, retain: *retain, ..kept.publish(now) };
-                return Some(Entrusted { publish, original: None, kept: Some(kept), targets });
+                return Some((Entrusted::Message { publish, original: None, kept: Some(kept) }, targets));
             }
-            Body::Original(size, version) => (*size as usize, *version),
+            Body::Original(size, version) | Body::Run(size, version, ..) => (*size as usize, *version),
             Body::Encoded(size) => (*size as usize, ProtocolVersion::V5),
         };
         let payload = *payload as usize;
         let mut input = self.bytes.get(self.offset..self.offset + size)?;
         self.offset += size;
-        let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
         let name = recipients.name.as_ref().map(TopicNameBuf::as_name);
+        if let &Body::Run(_, version, count, largest) = body {
+            let run = Run { bytes: input, version, name: name?, count, largest };
+            return Some((Entrusted::Run(run), targets));
+        }
+        let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
         let is_original = matches!(body, Body::Original(..));
         let bytes = frame.bytes();
         let mut publish = match name.filter(|_| is_original) {
@@ -238,7 +259,7 @@ impl Batch {
         publish.qos = *qos;
         publish.retain = *retain;
         let original = is_original.then_some((frame, version));
-        Some(Entrusted { publish, original, kept: None, targets })
+        Some((Entrusted::Message { publish, original, kept: None }, targets))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

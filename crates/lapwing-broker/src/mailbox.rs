@@ -1,11 +1,9 @@
 //! How other threads reach a shard.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use mio::Waker;
+use std::sync::{Arc, PoisonError};
 
 use crate::mail::Mail;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Waker};
 
 /// Bytes that may wait in a mailbox before those who fill it are held back. Nobody is kept from sending, so that
 /// no two shards can wait for each other.
@@ -73,7 +71,8 @@ impl MailboxSender {
 
     /// Asks to be told, with [`Mail::Room`], when there is room. `false` if there is already.
     pub(crate) fn await_room(&self) -> bool {
-        self.shared.is_awaited.store(true, Ordering::SeqCst);
+        // A swap sees all that came before the other one, in `settle`; a store need not.
+        self.shared.is_awaited.swap(true, Ordering::SeqCst);
         // It may have been emptied between the two.
         self.is_full()
     }
@@ -98,7 +97,8 @@ impl Mailbox {
 
     /// Announces that the owner is about to sleep. `false` if there is mail, so that it must not.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.shared.is_asleep.store(true, Ordering::SeqCst);
+        // A swap sees all that came before the other one, in `send`; a store need not.
+        self.shared.is_asleep.swap(true, Ordering::SeqCst);
         let is_empty = !self.shared.has_mail.load(Ordering::SeqCst);
         if !is_empty {
             self.wake_up();
@@ -108,6 +108,6 @@ impl Mailbox {
 
     /// The owner is awake.
     pub(crate) fn wake_up(&self) {
-        self.shared.is_asleep.store(false, Ordering::SeqCst);
+        self.shared.is_asleep.swap(false, Ordering::SeqCst);
     }
 }

@@ -1,7 +1,6 @@
 //! Messages that are published later: `$delayed/SECONDS/TOPIC`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_proto::packet::{Publish, ReasonCode};
@@ -14,6 +13,7 @@ use super::timer::Timer;
 use super::{SessionId, Shard};
 use crate::message::Message;
 use crate::shared::Shared;
+use crate::sync::Ordering;
 
 const PREFIX: &str = "$delayed/";
 

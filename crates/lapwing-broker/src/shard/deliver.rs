@@ -15,9 +15,8 @@ use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
 use crate::limit::QueueOverflow;
-use crate::mail::Entrusted;
 use crate::message::{Delivery, Message, StoredPlace};
-use crate::shared::{Details, Group, OwnMessages, Recipients, Subscribed, Target};
+use crate::shared::{Details, Group, Recipients, Subscribed, Target};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
 #[derive(Debug, Default)]
@@ -224,11 +223,7 @@ impl Shard {
         self.variants.reset();
         let mut count = 0;
         for target in &sessions.here {
-            let target = match &target.own {
-                OwnMessages::Not if origin == Some(target.session) => continue,
-                OwnMessages::Other(own) if origin == Some(target.session) => own,
-                _ => target,
-            };
+            let Some(target) = target.of_origin(origin) else { continue };
             self.deliver(target, distribution);
             count += 1;
         }
@@ -236,17 +231,32 @@ impl Shard {
     }
 
     /// Passes a message of another shard's client to sessions of this one.
-    pub(super) fn deliver_here(&mut self, message: Entrusted<'_>) {
-        let Entrusted { publish, original, kept, targets } = message;
-        let original = original.and_then(|(frame, version)| Original::new(frame, version, &publish));
-        let kept = kept.cloned();
-        let mut distribution = Distribution::new(&publish, original, kept, self.now);
+    pub(super) fn deliver_here(
+        &mut self,
+        publish: &Publish<'_>,
+        original: Option<Original<'_>>,
+        kept: Option<&Message>,
+        targets: &[Target],
+    ) {
+        let mut distribution = Distribution::new(publish, original, kept.cloned(), self.now);
         self.variants.reset();
         for target in targets {
             if !self.pass_by(target, &mut distribution) {
                 self.deliver(target, &mut distribution);
             }
         }
+    }
+
+    /// Passes a message to some sessions of this shard.
+    pub(super) fn deliver_to<'a>(
+        &mut self,
+        publish: &Publish<'_>,
+        original: Option<Original<'_>>,
+        targets: impl Iterator<Item = &'a Target>,
+    ) {
+        let mut distribution = Distribution::new(publish, original, None, self.now);
+        self.variants.reset();
+        targets.for_each(|target| self.deliver(target, &mut distribution));
     }
 
     /// Passes a message that was meant for a member of a shared subscription to another one, if that member has

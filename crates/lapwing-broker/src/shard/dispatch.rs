@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::Publish;
+use lapwing_proto::packet::{Publish, Run};
 use lapwing_proto::session::Instant;
 
 use super::deliver::Original;
 use super::{ConnectionId, DELIVERY_COST, Shard};
-use crate::mail::{Batch, Mail};
+use crate::mail::{Batch, Entrusted, Mail};
 use crate::message::Message;
 use crate::shared::{Recipients, ShardId};
 
@@ -40,20 +40,37 @@ impl Shard {
         (publish, original, kept): (&Publish<'_>, Option<Original<'_>>, Option<&Message>),
         recipients: &Arc<Recipients>,
     ) {
+        let now = self.now;
+        let original = original.map(|original| (original.frame, original.version));
+        if self.batch(shard).push(publish, original, kept, recipients, now).is_err() {
+            return; // what was decoded has an encoding
+        }
+        self.spent += DELIVERY_COST + publish.payload.len();
+        self.send_full_batch(shard);
+    }
+
+    /// Adds a run to what this turn has for another shard.
+    pub(super) fn dispatch_run(&mut self, shard: ShardId, run: &Run<'_>, recipients: &Arc<Recipients>) {
+        self.batch(shard).push_run(run, recipients);
+        self.spent += DELIVERY_COST * run.count as usize + run.bytes.len();
+        self.send_full_batch(shard);
+    }
+
+    /// What there is for another shard so far.
+    fn batch(&mut self, shard: ShardId) -> &mut Batch {
         let batches = &mut self.dispatch.batches;
         if batches.len() <= shard.index() {
             batches.resize_with(shard.index() + 1, || None);
         }
-        let batch = batches[shard.index()].get_or_insert_with(|| {
+        batches[shard.index()].get_or_insert_with(|| {
             self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
             self.shared.take_batch()
-        });
-        let original = original.map(|original| (original.frame, original.version));
-        if batch.push(publish, original, kept, recipients, self.now).is_err() {
-            return; // what was decoded has an encoding
-        }
-        self.spent += DELIVERY_COST + publish.payload.len();
-        if batch.cost() > BATCH_BYTES {
+        })
+    }
+
+    /// Sends another shard what there is for it, if that is a batch's worth.
+    fn send_full_batch(&mut self, shard: ShardId) {
+        if self.batch(shard).cost() > BATCH_BYTES {
             self.send_batch(shard);
             self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
         }
@@ -108,8 +125,17 @@ impl Shard {
     /// `true` if that was all.
     pub(super) fn deliver_batch(&mut self, batch: &mut Batch, now: Instant, may_stop: bool) -> bool {
         while !(may_stop && self.is_spent()) {
-            let Some(message) = batch.next(now) else { return true };
-            self.deliver_here(message);
+            match batch.next(now) {
+                Some((Entrusted::Message { publish, original, kept }, targets)) => {
+                    let original =
+                        original.and_then(|(frame, version)| Original::new(frame, version, &publish));
+                    self.deliver_here(&publish, original, kept, targets);
+                }
+                Some((Entrusted::Run(run), targets)) => {
+                    self.deliver_run(&run, targets, None);
+                }
+                None => return true,
+            }
         }
         batch.is_empty()
     }

@@ -22,6 +22,7 @@ mod recovery;
 mod replays;
 mod retained;
 mod route;
+mod run;
 mod session;
 mod slab;
 mod stat;
@@ -146,6 +147,8 @@ pub(crate) struct Shard {
     /// Connections with retained messages to send that are waiting for a turn.
     replaying: Vec<ConnectionId>,
     variants: Variants,
+    /// Targets of a run that get each message for itself, while it is delivered.
+    singly: Vec<usize>,
     pool: BufferPool,
     serial: u32,
     /// The time of the current call.
@@ -160,6 +163,9 @@ pub(crate) struct Shard {
 /// What a turn may cost before it lets outboxes be written, in bytes: a few packets in one read can be messages to
 /// very many clients.
 const TURN_BUDGET: usize = 4 * 1024 * 1024;
+/// When a turn has handled so many bytes of mail, it is to write what became of them while a processor's cache still has
+/// it.
+const TURN_MAIL: usize = 512 * 1024;
 /// What a delivery costs beside its bytes, so that those to queues and to nobody count as well.
 const DELIVERY_COST: usize = 64;
 /// Timers that may be left over beside those that are needed, before they are thrown out.
@@ -190,6 +196,7 @@ impl Shard {
             resumed: Vec::new(),
             replaying: Vec::new(),
             variants: Variants::default(),
+            singly: Vec::new(),
             pool: BufferPool::default(),
             serial: 0,
             now: Instant::default(),
@@ -279,6 +286,12 @@ impl Shard {
             if self.is_spent() {
                 return self.leave_unfinished(id);
             }
+            if self.handle_run(id, input) {
+                if self.hold_back(id) {
+                    return;
+                }
+                continue;
+            }
             match Frame::split(input, maximum) {
                 Ok(Some(frame)) => {
                     self.handle_frame(id, frame);
@@ -314,8 +327,10 @@ impl Shard {
     pub(crate) fn handle_mail(&mut self, now: Instant) {
         self.now = now;
         self.collect_mail();
-        while !self.is_spent() {
+        let mut room = TURN_MAIL;
+        while !self.is_spent() && room > 0 {
             let Some(mail) = self.mail.pop_front() else { break };
+            room = room.saturating_sub(mail.cost());
             self.handle_letter(mail);
         }
     }

@@ -200,7 +200,7 @@ impl Shard {
                 self.withhold(withheld, &client_id, name)
             }
         };
-        let place = self.routes.place(name);
+        let place = self.routes.last();
         if let Some(open) = self.open_mut(id) {
             open.route = place;
         }

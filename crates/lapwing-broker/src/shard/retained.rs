@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::{Publish, QoS};
+use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
 use lapwing_store::{Change, PublisherRecord, RetainedRecord};
 
 use super::deliver::{Distribution, Member};
 use super::publish::is_own;
 use super::route::{Route, RouteSessions};
-use super::{ConnectionId, SessionId, Shard, recovery};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, recovery};
 use crate::message::Message;
-use crate::shared::{Target, pattern};
+use crate::shared::{Retained, Target, pattern};
 
 /// Names looked at in a step.
 const STEP: usize = 256;
@@ -25,6 +26,16 @@ pub(super) struct Replay {
     pub(super) target: Target,
     /// The last name looked at.
     pub(super) after: Option<TopicNameBuf>,
+}
+
+/// Retained messages that are to be sent in a step of a replay.
+#[derive(Debug)]
+pub(super) struct Found {
+    messages: Vec<Message>,
+    /// The last name looked at, if there are more.
+    next: Option<TopicNameBuf>,
+    /// Whether others go to the session by way of the store.
+    is_by_store: bool,
 }
 
 /// There is no room for another retained message.
@@ -120,12 +131,49 @@ impl Shard {
         shared.retained.note_expiry(&retained);
     }
 
-    /// Begins to send a new subscription what is retained. If that is still being done for an earlier one with
-    /// the same filter, it begins anew.
-    pub(super) fn replay(&mut self, id: ConnectionId, filter: TopicFilterBuf, replay: Replay) {
+    /// What is retained for a new subscription, as far as one step goes: `None` if the turn has done enough. Called
+    /// with the retained messages locked, since before the subscription was added.
+    pub(super) fn find_first(
+        &mut self,
+        retained: &Retained,
+        filter: &TopicFilterBuf,
+        replay: &Replay,
+    ) -> Option<Found> {
+        if self.is_spent() {
+            return None;
+        }
+        let (names, _) = retained.size();
+        self.spent += DELIVERY_COST * names.min(STEP);
+        let mut found = Found::new(retained, filter, replay, self.now);
+        self.queue_found(&mut found, &replay.target);
+        Some(found)
+    }
+
+    /// Begins to send a new subscription what is retained, of which a first step may have been found. If that is still
+    /// being done for an earlier one with the same filter, it begins anew.
+    pub(super) fn replay(
+        &mut self,
+        id: ConnectionId,
+        filter: TopicFilterBuf,
+        replay: Replay,
+        found: Option<Found>,
+    ) {
+        let has_room = self.has_room(id);
         let Some(session) = self.session_mut(replay.target.session) else { return };
-        session.replays.insert(filter, replay);
-        self.schedule_replay(id);
+        let is_more = match found {
+            // What has been given to the store is under way.
+            Some(found) if has_room || found.is_by_store => {
+                session.replays.remove(&filter);
+                self.send_found(id, filter, replay, found)
+            }
+            _ => {
+                session.replays.insert(filter, replay);
+                true
+            }
+        };
+        if is_more {
+            self.schedule_replay(id);
+        }
     }
 
     /// Lets a connection with replays have a step when replays go on: once in a turn, for all together.
@@ -162,23 +210,27 @@ impl Shard {
     fn replay_step(&mut self, id: ConnectionId) -> bool {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return false };
         let Some(session) = self.session_mut(session_id) else { return false };
-        let Some((filter, mut replay)) = session.replays.pop_first() else { return false };
-        let now = self.now;
-        let mut messages = Vec::new();
-        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let keep = |message: &Message| {
-            if !message.is_expired(now) {
-                messages.push(message.clone());
-            }
-        };
-        let pattern = pattern(filter.as_filter());
+        let Some((filter, replay)) = session.replays.pop_first() else { return false };
         let shared = Arc::clone(&self.shared);
         let retained = shared.retained.lock();
-        let mut next = retained.matches_after(pattern, after, STEP, keep);
-        let by_store = self.replay_by_store(&replay.target, &mut messages);
+        let mut found = Found::new(&retained, &filter, &replay, self.now);
+        self.queue_found(&mut found, &replay.target);
         self.collect_mail();
         drop(retained);
         self.catch_up();
+        self.send_found(id, filter, replay, found)
+    }
+
+    /// Sends what was found for a replay, as far as the client keeps up; whether there is more to do for its session.
+    fn send_found(
+        &mut self,
+        id: ConnectionId,
+        filter: TopicFilterBuf,
+        mut replay: Replay,
+        found: Found,
+    ) -> bool {
+        let (session_id, now) = (replay.target.session, self.now);
+        let Found { messages, mut next, is_by_store } = found;
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);
@@ -197,26 +249,42 @@ impl Shard {
         let is_more = !session.replays.is_empty();
         self.pump(session_id);
         // What went by way of the store comes back to the queue, and the next step follows when that is empty.
-        is_more && !by_store
+        is_more && !is_by_store
     }
 
-    /// Gives the store those of some retained messages that a session gets by that way, before another shard retains newer
-    /// ones. Whether there were any.
-    fn replay_by_store(&mut self, target: &Target, messages: &mut Vec<Message>) -> bool {
+    /// Gives the store those of some retained messages that a session gets by that way. Called with the retained messages
+    /// locked, before another shard retains newer ones.
+    fn queue_found(&mut self, found: &mut Found, target: &Target) {
         if !target.session.is_stored() || target.qos == QoS::AtMostOnce {
-            return false;
+            return;
         }
         // Retained messages are sent with RETAIN, however the subscription is.
         let target = Target { retain_as_published: true, ..target.clone() };
-        let (by_store, directly): (Vec<_>, Vec<_>) =
-            std::mem::take(messages).into_iter().partition(|message| message.qos() > QoS::AtMostOnce);
-        *messages = directly;
+        let (by_store, directly): (Vec<_>, Vec<_>) = std::mem::take(&mut found.messages)
+            .into_iter()
+            .partition(|message| message.qos() > QoS::AtMostOnce);
+        found.messages = directly;
+        found.is_by_store = !by_store.is_empty();
         for message in &by_store {
             let publish = Publish { qos: message.qos(), retain: true, ..message.publish(self.now) };
             let mut distribution = Distribution::new(&publish, None, Some(message.clone()), self.now);
             self.queue_for_one(&target, None, &mut distribution);
         }
         self.submit();
-        !by_store.is_empty()
+    }
+}
+
+impl Found {
+    /// The next step of a replay.
+    fn new(retained: &Retained, filter: &TopicFilterBuf, replay: &Replay, now: Instant) -> Self {
+        let mut messages = Vec::new();
+        let keep = |message: &Message| {
+            if !message.is_expired(now) {
+                messages.push(message.clone());
+            }
+        };
+        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
+        let next = retained.matches_after(pattern(filter.as_filter()), after, STEP, keep);
+        Self { messages, next, is_by_store: false }
     }
 }

@@ -1,22 +1,23 @@
 //! From a topic name to the sessions that its messages go to, as a shard remembers it.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
 use lapwing_proto::packet::QoS;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use super::{SessionId, publish};
+use crate::hash::HashBuilder;
 use crate::shared::{
     Group, OwnMessages, Recipients, ShardId, Shared, Stored, StoredRecipients, StoredTargets, Subscribed,
     Target, Trees,
 };
 
-/// Topics whose routes are remembered, and how many targets and groups these may have in all. A target with many
-/// subscription identifiers counts as several.
+/// Topics whose routes are remembered, at first and where that is not enough; and how many targets and groups these may
+/// have in all. A target with many subscription identifiers counts as several.
 const PLACES: usize = 4096;
+const PLACES_MAXIMUM: usize = 1 << 16;
 const TARGETS_MAXIMUM: usize = 256 * 1024;
 /// Longer names are not remembered.
 const NAME_MAXIMUM: usize = 1024;
@@ -70,21 +71,60 @@ pub(super) struct RoutePlace(u16);
 pub(super) struct Routes {
     shard: ShardId,
     shared: Arc<Shared>,
-    hasher: DefaultHashBuilder,
-    /// By the hash of the name: a topic has one place, and takes it from another one.
-    places: Vec<Place>,
+    hasher: HashBuilder,
+    /// By the hash of the name. A topic takes the place of another one where its bucket is full.
+    buckets: Vec<Bucket>,
     weight: usize,
+    /// Where the last topic is remembered, if it is.
+    last: RoutePlace,
+    /// Topics that came and were not remembered, since there are as many places as there are.
+    misses: usize,
     /// The route of a topic that is not remembered.
     passing: Rc<Route>,
     /// The matching subscriptions of a topic, while its route is made.
     selected: Vec<(SessionId, Subscribed)>,
 }
 
+/// Places that a topic may take, by its hash, with what decides among them: one line of a processor's cache.
 #[derive(Debug, Default, Clone)]
-struct Place {
-    known: Option<Rc<Known>>,
-    /// From the hash of the last topic that was not here. Only one that comes again is worth remembering.
-    missed: u32,
+#[repr(align(64))]
+struct Bucket {
+    known: [Option<Rc<Known>>; WAYS],
+    /// From the hash of the topic that is known there.
+    marks: [u32; WAYS],
+    /// From the hashes of the last topics that were not here. Only one that comes again is worth remembering.
+    missed: [u32; WAYS],
+}
+
+const WAYS: usize = 4;
+
+impl Bucket {
+    /// Where a topic stands, if it does.
+    #[inline]
+    fn find(&self, mark: u32, name: &[u8]) -> Option<usize> {
+        let is_it = |known: &Rc<Known>| known.name().as_str().as_bytes() == name;
+        (0..WAYS).find(|&way| self.marks[way] == mark && self.known[way].as_ref().is_some_and(is_it))
+    }
+
+    /// Notes a topic that is not here; whether it is one of the last of these.
+    fn miss(&mut self, mark: u32) -> bool {
+        let is_again = self.missed.contains(&mark);
+        if !is_again {
+            self.missed.rotate_right(1);
+            self.missed[0] = mark;
+        }
+        is_again
+    }
+
+    /// The place for a topic that is not here.
+    fn vacate(&self, mark: u32) -> usize {
+        // The lower bits are the same for all here.
+        self.known.iter().position(Option::is_none).unwrap_or((mark >> 30) as usize % WAYS)
+    }
+
+    fn set(&mut self, way: usize, mark: u32, known: Rc<Known>) {
+        (self.known[way], self.marks[way]) = (Some(known), mark);
+    }
 }
 
 /// A route that was found.
@@ -112,9 +152,13 @@ impl Known {
         std::ptr::eq(self.name().as_str(), name.as_str())
     }
 
-    /// The route, if it still holds.
-    fn is_current(&self, shared: &Shared) -> bool {
+    /// Whether the route still holds.
+    pub(super) fn is_current(&self, shared: &Shared) -> bool {
         self.generation == shared.subscriptions.generation()
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
     }
 }
 
@@ -123,9 +167,11 @@ impl Routes {
         Self {
             shard,
             shared,
-            hasher: DefaultHashBuilder::default(),
-            places: Vec::new(),
+            hasher: HashBuilder::default(),
+            buckets: Vec::new(),
             weight: 0,
+            last: RoutePlace::default(),
+            misses: 0,
             passing: Rc::default(),
             selected: Vec::new(),
         }
@@ -134,12 +180,33 @@ impl Routes {
     /// What is remembered at a place, perhaps of another topic by now.
     #[inline]
     pub(super) fn at(&self, place: RoutePlace) -> Option<&Rc<Known>> {
-        self.places.get(usize::from(place.0))?.known.as_ref()
+        let place = usize::from(place.0);
+        self.buckets.get(place / WAYS)?.known[place % WAYS].as_ref()
     }
 
-    /// Where `name` is remembered, if it is.
-    pub(super) fn place(&self, name: TopicName<'_>) -> RoutePlace {
-        RoutePlace((self.hasher.hash_one(name.as_str()) as usize % PLACES) as u16)
+    /// Where the topic with this name is remembered, if it is.
+    #[inline]
+    pub(super) fn place(&self, name: &[u8]) -> Option<RoutePlace> {
+        let mark = self.mark(name);
+        let at = self.bucket(mark);
+        self.buckets.get(at)?.find(mark, name).map(|way| RoutePlace::new(at, way))
+    }
+
+    /// Where the topic is remembered for which [`route`](Self::route) was called last, if it is.
+    pub(super) fn last(&self) -> RoutePlace {
+        self.last
+    }
+
+    /// From the hash of a name: which bucket it belongs to, whatever their number, and a little more.
+    fn mark(&self, name: &[u8]) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name);
+        (hasher.finish() >> 32) as u32
+    }
+
+    /// Their number is a power of two.
+    fn bucket(&self, mark: u32) -> usize {
+        mark as usize & self.buckets.len().saturating_sub(1)
     }
 
     /// Where messages published to a topic go that has been found before.
@@ -149,27 +216,34 @@ impl Routes {
 
     /// Where messages published to `name` go.
     pub(super) fn route(&mut self, name: TopicName<'_>) -> Found {
-        let hash = self.hasher.hash_one(name.as_str());
-        let at = hash as usize % PLACES;
-        if self.places.is_empty() {
-            self.places = vec![Place::default(); PLACES];
+        let mark = self.mark(name.as_str().as_bytes());
+        if self.buckets.is_empty() {
+            self.buckets = vec![Bucket::default(); PLACES / WAYS];
         }
-        let Place { known, missed } = &mut self.places[at];
-        let is_here = known.as_ref().is_some_and(|known| known.name().as_str() == name.as_str());
-        if let Some(known) = known.as_ref().filter(|known| is_here && known.is_current(&self.shared)) {
-            return Found::Known(Rc::clone(known));
+        let at = self.bucket(mark);
+        let bucket = &mut self.buckets[at];
+        let here = bucket.find(mark, name.as_str().as_bytes());
+        if let Some(way) = here {
+            self.last = RoutePlace::new(at, way);
+            if let Some(known) = bucket.known[way].as_ref().filter(|known| known.is_current(&self.shared)) {
+                return Found::Known(Rc::clone(known));
+            }
         }
-        let mark = (hash >> 32) as u32;
-        let is_again = std::mem::replace(missed, mark) == mark || is_here;
+        let is_again = here.is_some() || bucket.miss(mark);
         let trees = self.shared.subscriptions.read();
         // It cannot change while the trees are being looked at.
         let generation = self.shared.subscriptions.generation();
+        self.misses += usize::from(!is_again);
         if !is_again || name.as_str().len() > NAME_MAXIMUM {
             if Rc::get_mut(&mut self.passing).is_none() {
                 self.passing = Rc::default();
             }
             if let Some(route) = Rc::get_mut(&mut self.passing) {
                 route.resolve(name, &trees, self.shard, &self.shared.stored, &mut self.selected);
+            }
+            drop(trees);
+            if self.misses > WAYS * self.buckets.len() {
+                self.spread();
             }
             return Found::Passing(Rc::clone(&self.passing));
         }
@@ -178,19 +252,53 @@ impl Routes {
         drop(trees);
         let is_plain = publish::is_plain(&self.shared, name);
         let known = Rc::new(Known { name: name.to_buf(), is_plain, generation, route });
-        self.remember(at, &known);
+        let way = here.unwrap_or_else(|| self.buckets[at].vacate(mark));
+        self.remember(RoutePlace::new(at, way), mark, &known);
         Found::Known(known)
     }
 
-    fn remember(&mut self, at: usize, known: &Rc<Known>) {
+    /// More topics come again and again than there are places, or else very many that come once: more places, as far as
+    /// there may be more.
+    #[cold]
+    fn spread(&mut self) {
+        self.misses = 0;
+        let count = (self.buckets.len() * 4).min(PLACES_MAXIMUM / WAYS);
+        if count == self.buckets.len() {
+            return;
+        }
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); count]);
+        for Bucket { known, marks, missed } in old {
+            for (known, mark) in known.into_iter().zip(marks) {
+                let Some(known) = known else { continue };
+                let at = self.bucket(mark);
+                // All that are in a bucket now come from one that had no more of them.
+                let way = self.buckets[at].vacate(mark);
+                self.buckets[at].set(way, mark, known);
+            }
+            for mark in missed {
+                let at = self.bucket(mark);
+                self.buckets[at].miss(mark);
+            }
+        }
+    }
+
+    fn remember(&mut self, place: RoutePlace, mark: u32, known: &Rc<Known>) {
         let weight = |known: &Rc<Known>| known.route.weight();
-        self.weight -= self.places[at].known.as_ref().map_or(0, weight);
+        self.weight -= self.at(place).map_or(0, weight);
         if self.weight + weight(known) > TARGETS_MAXIMUM {
-            self.places.fill(Place::default());
+            self.buckets.fill(Bucket::default());
             self.weight = 0;
         }
         self.weight += weight(known);
-        self.places[at].known = Some(Rc::clone(known));
+        let (at, way) = (usize::from(place.0) / WAYS, usize::from(place.0) % WAYS);
+        self.buckets[at].set(way, mark, Rc::clone(known));
+        self.last = place;
+    }
+}
+
+impl RoutePlace {
+    fn new(bucket: usize, way: usize) -> Self {
+        Self((bucket * WAYS + way) as u16)
     }
 }
 
@@ -227,6 +335,12 @@ impl Route {
         }
         selected.clear();
         selected.shrink_to(1024);
+    }
+
+    /// To how many sessions the shard that has most of them delivers each message.
+    pub(super) fn width(&self) -> usize {
+        let RouteSessions { here, elsewhere } = &self.sessions;
+        elsewhere.iter().map(|(_, recipients)| recipients.targets.len()).fold(here.len(), usize::max)
     }
 
     /// How much of what may be remembered it takes.

@@ -230,7 +230,11 @@ impl PerQoS {
     }
 
     pub(super) fn count(&mut self, qos: QoS) {
-        self.0[usize::from(qos.bits())] += 1;
+        self.count_many(qos, 1);
+    }
+
+    pub(super) fn count_many(&mut self, qos: QoS, count: u32) {
+        self.0[usize::from(qos.bits())] += u64::from(count);
     }
 }
 

@@ -1,19 +1,35 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::sync::Arc;
+
 use lapwing_proto::packet::{
     Packet, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, Subscription,
-    SubscriptionIdentifier, Unsubscribe,
+    SubscriptionIdentifier, SubscriptionOptions, Unsubscribe,
 };
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 use lapwing_store::{Change, SubscriptionRecord};
 
-use super::retained::Replay;
+use super::retained::{Found, Replay};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::Event;
 use crate::limit::Limits;
 use crate::rule::AppliesTo;
 use crate::shared::{Added, EXCLUSIVE, Subscribed, Target, pattern};
+
+/// A subscription that is to be added.
+struct Wanted {
+    filter: TopicFilterBuf,
+    subscribed: Subscribed,
+}
+
+/// A subscription that has been added.
+struct NewSubscription {
+    filter: TopicFilterBuf,
+    options: SubscriptionOptions,
+    /// If it is to get what is retained.
+    replay: Option<(Replay, Option<Found>)>,
+}
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) {
@@ -28,28 +44,25 @@ impl Shard {
         }
         let identifier = subscribe.properties.subscription_identifier;
         let qos_maximum = self.shared.limits.qos();
-        let mut reason_codes = Vec::new();
-        let mut replays = Vec::new();
-        for subscription in subscribe.subscriptions.iter() {
-            reason_codes.push(match self.subscribe(id, session, &subscription, identifier) {
-                // 3.1 has no answer that says no.
-                Err(_) if version == ProtocolVersion::V31 => {
-                    granted(subscription.options.qos.min(qos_maximum))
-                }
-                Err(reason_code) => reason_code,
-                Ok(replay) => {
-                    replays.extend(replay);
-                    granted(subscription.options.qos.min(qos_maximum))
-                }
-            });
+        let subscriptions = subscribe.subscriptions.iter();
+        let wanted =
+            subscriptions.map(|subscription| self.permit(id, &subscription, identifier)).collect::<Vec<_>>();
+        let added = self.add_subscriptions(session, wanted, true);
+        let answer = |(subscription, added): (Subscription<'_>, &Result<_, _>)| match *added {
+            // 3.1 has no answer that says no.
+            Err(reason_code) if version != ProtocolVersion::V31 => reason_code,
+            _ => granted(subscription.options.qos.min(qos_maximum)),
+        };
+        let reason_codes: Vec<_> = subscribe.subscriptions.iter().zip(&added).map(answer).collect();
+        for added in added.iter().flatten() {
+            let (filter, options) = (added.filter.as_filter(), added.options);
+            self.observe(id, |client| Event::Subscribed { client, filter, options });
         }
         if session.is_stored() {
             self.close_gate(id);
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
-        for (filter, replay) in replays {
-            self.replay(id, filter, replay);
-        }
+        self.replay_all(id, added);
     }
 
     /// Whether a packet has more filters than are allowed; then its connection is ended.
@@ -89,15 +102,13 @@ impl Shard {
         }
     }
 
-    /// Adds or replaces one subscription of a client's, if it may; gives the replay of retained messages that
-    /// it asks for.
-    fn subscribe(
+    /// A subscription that a client asks for, as the rules make it, if the client may have it.
+    fn permit(
         &mut self,
         id: ConnectionId,
-        session_id: SessionId,
         subscription: &Subscription<'_>,
         identifier: Option<SubscriptionIdentifier>,
-    ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
+    ) -> Result<Wanted, ReasonCode> {
         let Subscription { filter, options } = *subscription;
         let rewritten = self.rewrite_filter(filter)?;
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
@@ -122,39 +133,67 @@ impl Shard {
             }
             return Err(ReasonCode::NotAuthorized);
         }
-        let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = self.shared.limits;
-        let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
-        let is_full = session.filters.len() >= subscriptions_maximum
-            || session.filter_bytes + size(filter) > subscription_bytes_maximum;
-        if is_full && !session.filters.contains(&filter.to_buf()) {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        let subscribed = Subscribed { options, identifier };
-        let replay = self.add_subscription(session_id, filter, subscribed)?;
-        self.observe(id, |client| Event::Subscribed { client, filter, options });
-        Ok(replay)
+        Ok(Wanted { filter: filter.to_buf(), subscribed: Subscribed { options, identifier } })
     }
 
-    /// Adds or replaces one subscription `[MQTT-3.8.4-3]`, whoever asks for it.
+    /// Adds or replaces subscriptions `[MQTT-3.8.4-3]`, whoever asks for them, and finds what is retained for them.
+    ///
+    /// That is one step for those who publish with RETAIN, on whatever shard: what was retained before it is found,
+    /// and what is retained behind it comes by the subscription. What other shards sent before is delivered first. So
+    /// a retained message comes to the new subscription behind what is older, and before what is newer.
+    fn add_subscriptions(
+        &mut self,
+        session_id: SessionId,
+        wanted: Vec<Result<Wanted, ReasonCode>>,
+        is_limited: bool,
+    ) -> Vec<Result<NewSubscription, ReasonCode>> {
+        let shared = Arc::clone(&self.shared);
+        let retained = shared.retained.lock();
+        self.collect_mail();
+        let add = |wanted: Result<Wanted, ReasonCode>| {
+            let Wanted { filter, subscribed } = wanted?;
+            let replay = self.add_subscription(session_id, &filter, subscribed, is_limited)?;
+            let replay = replay.map(|replay| {
+                let found = self.find_first(&retained, &filter, &replay);
+                (replay, found)
+            });
+            Ok(NewSubscription { filter, options: subscribed.options, replay })
+        };
+        let added = wanted.into_iter().map(add).collect();
+        drop(retained);
+        self.catch_up();
+        added
+    }
+
+    /// Adds or replaces one subscription; gives the replay of retained messages that it asks for.
     fn add_subscription(
         &mut self,
         session_id: SessionId,
-        filter: TopicFilter<'_>,
+        filter: &TopicFilterBuf,
         mut subscribed: Subscribed,
-    ) -> Result<Option<(TopicFilterBuf, Replay)>, ReasonCode> {
+        is_limited: bool,
+    ) -> Result<Option<Replay>, ReasonCode> {
+        let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = self.shared.limits;
+        let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
+        let is_full = session.filters.len() >= subscriptions_maximum
+            || session.filter_bytes + size(filter.as_filter()) > subscription_bytes_maximum;
+        if is_limited && is_full && !session.filters.contains(filter) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let name = filter.as_filter();
         subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
         if session_id.is_stored() && self.ledger.is_full() {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let added = self.shared.subscriptions.subscribe(session_id, filter, subscribed);
+        let added = self.shared.subscriptions.subscribe(session_id, name, subscribed);
         if added == Added::Occupied {
             return Err(ReasonCode::QuotaExceeded);
         }
-        self.record_subscription(session_id, filter, &subscribed);
+        self.record_subscription(session_id, name, &subscribed);
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
-        if session.filters.insert(filter.to_buf()) {
-            session.filter_bytes += size(filter);
-            session.memberships += u32::from(filter.share_name().is_some());
+        if session.filters.insert(filter.clone()) {
+            session.filter_bytes += size(name);
+            session.memberships += u32::from(name.share_name().is_some());
         }
         let is_wanted = match subscribed.options.retain_handling {
             RetainHandling::Send => true,
@@ -162,9 +201,18 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         // A shared subscription gets no retained messages upon subscribing.
-        let is_wanted = is_wanted && filter.share_name().is_none();
+        let is_wanted = is_wanted && name.share_name().is_none();
         let target = Target::new(session_id, &subscribed);
-        Ok(is_wanted.then(|| (filter.to_buf(), Replay { target, after: None })))
+        Ok(is_wanted.then_some(Replay { target, after: None }))
+    }
+
+    /// Begins to send new subscriptions what is retained.
+    fn replay_all(&mut self, id: ConnectionId, added: Vec<Result<NewSubscription, ReasonCode>>) {
+        for NewSubscription { filter, replay, .. } in added.into_iter().flatten() {
+            if let Some((replay, found)) = replay {
+                self.replay(id, filter, replay, found);
+            }
+        }
     }
 
     fn record_subscription(&mut self, id: SessionId, filter: TopicFilter<'_>, subscribed: &Subscribed) {
@@ -183,25 +231,31 @@ impl Shard {
         let session_id = open.session;
         let own = open.client.identity.subscriptions.iter().cloned();
         let given: Vec<_> = own.chain(self.shared.rules.auto_subscribe(&open.client)).collect();
+        let mut wanted = Vec::new();
         for (filter, options) in given {
             let subscribed = Subscribed { options, identifier: None };
-            if self.session_mut(session_id).is_some_and(|session| session.filters.contains(&filter)) {
-                // From before, or as the client wants it: the subscription stays as it is.
-                let is_wanted = options.retain_handling == RetainHandling::Send;
-                if is_wanted && filter.as_filter().share_name().is_none() {
-                    let replay = Replay { target: Target::new(session_id, &subscribed), after: None };
-                    self.replay(id, filter, replay);
-                }
+            let is_given = wanted.iter().flatten().any(|wanted: &Wanted| wanted.filter == filter);
+            let session = self.session_mut(session_id);
+            if !is_given && !session.is_some_and(|session| session.filters.contains(&filter)) {
+                wanted.push(Ok(Wanted { filter, subscribed }));
                 continue;
             }
-            let filter = filter.as_filter();
-            if let Ok(replay) = self.add_subscription(session_id, filter, subscribed) {
-                self.observe(id, |client| Event::Subscribed { client, filter, options });
-                if let Some((filter, replay)) = replay {
-                    self.replay(id, filter, replay);
-                }
+            // From before, or as the client wants it: the subscription stays as it is.
+            let is_wanted = options.retain_handling == RetainHandling::Send;
+            if is_wanted && filter.as_filter().share_name().is_none() {
+                let replay = Replay { target: Target::new(session_id, &subscribed), after: None };
+                self.replay(id, filter, replay, None);
             }
         }
+        if wanted.is_empty() {
+            return;
+        }
+        let added = self.add_subscriptions(session_id, wanted, false);
+        for added in added.iter().flatten() {
+            let (filter, options) = (added.filter.as_filter(), added.options);
+            self.observe(id, |client| Event::Subscribed { client, filter, options });
+        }
+        self.replay_all(id, added);
     }
 
     /// What a filter becomes by the rules, which look at what is behind `$share/NAME/` and `$exclusive/`; `None`

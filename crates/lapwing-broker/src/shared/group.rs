@@ -1,10 +1,11 @@
 //! A shared subscription: sessions that take turns.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::{Recipients, Target};
 use crate::shard::SessionId;
+use crate::sync::Mutex;
 
 /// Names a shared subscription. Not used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,14 +10,13 @@ mod stored;
 mod subscription;
 mod target;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use lapwing_proto::session::Instant;
 
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
-pub(crate) use self::retained::RetainedMessages;
+pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::stored::{Stored, StoredRecipients, StoredTargets};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
@@ -28,6 +27,7 @@ use crate::mailbox::MailboxSender;
 use crate::rule::CompiledRules;
 use crate::shard::{Report, Stat};
 use crate::sharding::Sharding;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,8 +75,8 @@ struct Load {
 const BUSY: u32 = 500;
 /// How long a measured load says anything, in milliseconds.
 const LOAD_LIFETIME_MS: u64 = 2000;
-/// Batches kept for another use, per shard.
-const SPARE_BATCHES: usize = 4;
+/// Batches kept for another use, per shard: twice as many as a turn fills or handles.
+const SPARE_BATCHES: usize = 8;
 
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.

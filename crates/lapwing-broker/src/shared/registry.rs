@@ -1,13 +1,14 @@
 //! Which shard has which session.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::HashMap;
 
 use super::ShardId;
+use crate::hash::HashBuilder;
 use crate::shard::{SessionId, SessionKey};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Finds sessions by their keys.
 ///
@@ -15,7 +16,7 @@ use crate::shard::{SessionId, SessionKey};
 /// itself, hold a reference to the entry: so the key cannot be placed elsewhere while one of them is there.
 pub(crate) struct Registry {
     parts: [Mutex<Part>; PARTS],
-    hasher: DefaultHashBuilder,
+    hasher: HashBuilder,
     /// Entries, by shard.
     counts: Vec<AtomicUsize>,
     count: AtomicUsize,
@@ -41,7 +42,7 @@ impl Registry {
     pub(super) fn new(shards: usize, maximum: usize) -> Self {
         Self {
             parts: std::array::from_fn(|_| Mutex::default()),
-            hasher: DefaultHashBuilder::default(),
+            hasher: HashBuilder::default(),
             counts: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             count: AtomicUsize::new(0),
             maximum,

@@ -1,8 +1,7 @@
 //! Retained messages.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
@@ -10,6 +9,7 @@ use lapwing_proto::topic::{NameTree, TopicFilter, TopicName, TopicNameBuf};
 
 use crate::limit::Limits;
 use crate::message::Message;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The retained messages of the whole broker.
 ///

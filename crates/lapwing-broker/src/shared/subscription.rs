@@ -1,8 +1,7 @@
 //! The subscriptions of all sessions.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashMap;
 use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
@@ -10,6 +9,7 @@ use slab::Slab;
 
 use super::{Group, GroupId, Subscribed, Target};
 use crate::shard::SessionId;
+use crate::sync::{AtomicU64, Ordering, RwLock};
 
 /// What an exclusive subscription begins with.
 pub(crate) const EXCLUSIVE: &str = "$exclusive/";

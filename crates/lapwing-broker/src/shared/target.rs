@@ -122,6 +122,15 @@ impl Target {
         target
     }
 
+    /// How its session gets a message that the session `origin` has published; `None` if not at all.
+    pub(crate) fn of_origin(&self, origin: Option<SessionId>) -> Option<&Self> {
+        match &self.own {
+            OwnMessages::Not if origin == Some(self.session) => None,
+            OwnMessages::Other(own) if origin == Some(self.session) => Some(own),
+            _ => Some(self),
+        }
+    }
+
     /// How much of what may be remembered it takes.
     pub(crate) fn weight(&self) -> usize {
         1 + Details::identifiers(self.details.as_ref()).map_or(0, |identifiers| identifiers.len() / 8)

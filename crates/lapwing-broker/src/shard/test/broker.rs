@@ -18,7 +18,7 @@ use crate::clock::WallClock;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mail::Mail;
-use crate::mailbox::mailbox;
+use crate::mailbox::{MailboxSender, mailbox};
 use crate::remnant;
 use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Stat};
@@ -67,7 +67,7 @@ pub(super) type WireId = usize;
 pub(super) struct Wire {
     /// The shard that has the other end, and what it calls it.
     pub(super) shard: usize,
-    connection: Option<ConnectionId>,
+    pub(super) connection: Option<ConnectionId>,
     /// Packets that have come, the last one perhaps not whole.
     pub(super) inbox: VecDeque<Vec<u8>>,
     partial: Vec<u8>,
@@ -94,36 +94,22 @@ impl Broker {
     }
 
     pub(super) fn with(set: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup {
-            shards: shards(),
-            limits: Limits::default(),
-            authenticator: Arc::new(Anonymous::All),
-            authorizer: Arc::new(AllowAll),
-            publish_filter: None,
-            observer: None,
-            rules: Rules::default(),
-            engine: engine(),
-        };
+        let mut setup = Setup::new(shards());
+        setup.engine = engine();
         set(&mut setup);
-        let Setup { shards, limits, authenticator, authorizer, publish_filter, observer, rules, engine } =
-            setup;
-        let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
-        let rules = rules.compile().unwrap();
-        limits.check().unwrap();
+        let shards = setup.shards;
         let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(None)).unzip();
-        // Sessions go round, so that every test has some on each shard.
-        let sharding = Sharding { count: shards, neighbours: 0 };
         let now = Instant::from_millis(1_000_000);
         let on_room = {
             let senders = senders.clone();
             move || senders.iter().for_each(|sender| sender.send(Mail::Room))
         };
-        let opened = engine.map(|engine| Writer::open(engine, Options::default(), on_room).unwrap());
-        let (store, writer) = opened.unzip();
+        let open = |engine| Writer::open(engine, Options::default(), on_room).unwrap();
+        let (store, writer) = setup.engine.take().map(open).unzip();
         let first = writer.as_ref().map_or(Sequence(0), |writer| writer.recovered().next_sequence());
         let stored = Stored::new(shards, store, first);
         stored.set_wall_clock(WallClock { ahead_ms: 1_700_000_000_000 });
-        let shared = Arc::new(Shared::new(limits, rules, hooks, &sharding, senders, stored));
+        let shared = setup.share(senders, stored);
         let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
         let mut all: Vec<_> = shared.shards().zip(mailboxes).map(shard).collect();
         if let Some(writer) = &writer {
@@ -271,6 +257,31 @@ fn restore(writer: &Writer, shared: &Arc<Shared>, shards: &mut [Shard], now: Ins
 /// test holds for either.
 fn engine() -> Option<Box<dyn Engine>> {
     std::env::var_os("LAPWING_TEST_STORE").map(|_| Box::<MemoryEngine>::default() as Box<dyn Engine>)
+}
+
+impl Setup {
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            shards,
+            limits: Limits::default(),
+            authenticator: Arc::new(Anonymous::All),
+            authorizer: Arc::new(AllowAll),
+            publish_filter: None,
+            observer: None,
+            rules: Rules::default(),
+            engine: None,
+        }
+    }
+
+    /// What the shards have in common. By shard, who sends to it.
+    pub(super) fn share(self, mailboxes: Vec<MailboxSender>, stored: Stored) -> Arc<Shared> {
+        let Self { shards, limits, authenticator, authorizer, publish_filter, observer, rules, .. } = self;
+        let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
+        limits.check().unwrap();
+        // Sessions go round, so that every test has some on each shard.
+        let sharding = Sharding { count: shards, neighbours: 0 };
+        Arc::new(Shared::new(limits, rules.compile().unwrap(), hooks, &sharding, mailboxes, stored))
+    }
 }
 
 /// How many shards a test has that does not say so: one, or as many as the environment asks for. Every test holds for
@@ -458,7 +469,8 @@ impl World {
 }
 
 impl Wire {
-    fn take(&mut self, bytes: &[u8]) {
+    /// Bytes have come.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
         let mut rest = &self.partial[..];
         while let Some(size) = Frame::declared_size(rest).filter(|&size| size <= rest.len()) {

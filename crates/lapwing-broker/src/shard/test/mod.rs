@@ -36,6 +36,7 @@ pub(super) mod random;
 mod resend;
 mod retained;
 mod rule;
+mod run;
 mod session;
 mod shared;
 mod shutdown;

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
+use lapwing_proto::packet::{Packet, ReasonCode, SubAck, Subscribe, Subscription, SubscriptionOptions};
+
 use super::broker::{Broker, lasting};
-use super::message::Message;
+use super::client::{filter, id};
+use super::message::{Message, message, qos};
 use super::{V5, VERSIONS};
 
 /// The payloads, numbers all, rise for each topic and QoS.
@@ -124,6 +127,23 @@ fn a_retained_message_does_not_come_behind_a_newer_one() {
     assert_eq!(got.last().unwrap().payload, "3");
 }
 
+// [MQTT-4.6.0-6]
+#[test]
+fn what_is_retained_comes_before_what_is_published_after_the_subscription() {
+    let broker = Broker::new();
+    let client = broker.connect(V5, "a");
+    let publisher = broker.connect(V5, "p");
+    publisher.retain("t", "1", 0);
+    // Both are read in one turn.
+    broker.world().is_stepwise = true;
+    let subscriptions = [Subscription { filter: filter("t"), options: SubscriptionOptions::new(qos(0)) }];
+    client.send(&Packet::Subscribe(Subscribe::new(id(1), &subscriptions)));
+    publisher.send_message(&message("t", "2"));
+    broker.settle();
+    client.expect(&Packet::SubAck(SubAck::new(id(1), &[ReasonCode::Success])));
+    assert_eq!(client.receive_all().iter().map(|it| &*it.payload).collect::<Vec<_>>(), ["1", "2"]);
+}
+
 #[test]
 fn messages_of_one_read_reach_each_subscriber_in_order() {
     let broker = Broker::new();
@@ -135,7 +155,7 @@ fn messages_of_one_read_reach_each_subscriber_in_order() {
     let publisher = broker.connect(V5, "p");
     let mut bytes = Vec::new();
     for number in 0..1000_u16 {
-        let message = super::message::message("t", &number.to_string()).qos((number % 2) as u8);
+        let message = message("t", &number.to_string()).qos((number % 2) as u8);
         bytes.extend(if number % 2 == 0 { message } else { message.id(number) }.encode(V5));
     }
     publisher.send_bytes(&bytes);
