@@ -7,6 +7,7 @@
 //!
 //! `LAPWING_POWERCUT_RUNS` sets how many runs there are, `LAPWING_POWERCUT_SEED` the first seed.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
 mod disk;
 

@@ -12,7 +12,7 @@ use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, Database, Keyspace, PersistMode};
 
@@ -183,13 +183,23 @@ impl FjallEngine {
         let is_behind = |keyspace: &Keyspace| {
             keyspace.tree.sealed_memtable_count() >= SEALED_LIMIT || keyspace.tree.l0_run_count() >= RUN_LIMIT
         };
+        let start = Instant::now();
         while self.keyspaces().any(is_behind) || self.sealing.is_some() && self.unsorted() > 2 * self.buffer {
-            let alive = self.database.persist(PersistMode::Buffer);
-            alive.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+            self.look_for_failure()?;
+            if start.elapsed() > STALL_LIMIT {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(io_error("waiting for tables to be written to", &self.folder.path, error));
+            }
             self.seal()?;
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// An error where fjall's threads have had one.
+    fn look_for_failure(&self) -> Result<(), EngineError> {
+        let alive = self.database.persist(PersistMode::Buffer);
+        alive.map_err(|error| tree::failure("writing to", &self.folder.path, error))
     }
 
     /// Sends everything to tables when there is much of it, or much to be gained. All spaces go together, so that a journal
@@ -202,6 +212,7 @@ impl FjallEngine {
                 for space in &self.spaces {
                     self.rotate(space)?;
                 }
+                self.reclaim.seal();
                 self.sealed = self.last.sequence;
                 self.sealing = Some(Sealing { sequence: self.last.sequence, marks: false });
             }
@@ -264,6 +275,8 @@ impl FjallEngine {
     }
 }
 
+/// A thread of fjall that panics says nothing. After this time it is taken for dead.
+const STALL_LIMIT: Duration = Duration::from_secs(120);
 /// So many batches after the last ones were sent to tables, the others follow if that frees a journal.
 const OLD_JOURNAL_BATCHES: u64 = 500;
 /// So many buffers of a space may wait to be written to tables.
@@ -295,6 +308,8 @@ impl Engine for FjallEngine {
         };
         let result = self.database.persist(mode);
         let result = result.map_err(|error| tree::failure("syncing", &self.folder.path, error));
+        // A thread of fjall may have synced the same file, and have got the error that this call has not.
+        let result = result.and_then(|()| self.look_for_failure());
         self.fail_if_error(result)?;
         if durability == Durability::Fsync {
             self.synced = self.last.sequence;

@@ -16,6 +16,8 @@ use super::MIB;
 pub(super) struct Reclaim {
     /// Removals of each space since the last merge.
     removed: [u64; Space::ALL.len()],
+    /// Those of them that are on their way to tables. The others are not part of the next merge.
+    sealed: [u64; Space::ALL.len()],
     /// Removals when it was last looked at what they remove.
     looked_at: u64,
     running: Option<JoinHandle<()>>,
@@ -31,6 +33,11 @@ const INTERVAL: u64 = 256;
 impl Reclaim {
     pub(super) fn count(&mut self, space: Space) {
         self.removed[space as usize] += 1;
+    }
+
+    /// All that has been removed is on its way to tables.
+    pub(super) fn seal(&mut self) {
+        self.sealed = self.removed;
     }
 
     /// Whether what has been removed should go to tables now. It should too after a merge: fjall deletes the old tables then.
@@ -71,7 +78,8 @@ impl Reclaim {
         let due: Vec<(usize, Keyspace)> =
             self.due(spaces).map(|(index, space)| (index, space.clone())).collect();
         for (index, _) in &due {
-            self.removed[*index] = 0;
+            self.removed[*index] -= self.sealed[*index];
+            self.sealed[*index] = 0;
         }
         if due.is_empty() {
             return;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::super::{Durability, Engine, EngineError, Space};
-use super::super::one;
+use super::super::super::{Durability, Engine, EngineError, KEY_LIMIT, Space};
+use super::super::{ALL, keys, one};
 use super::{Disk, copy, open};
 
 /// The paths below a folder with their sizes.
@@ -98,6 +98,21 @@ fn an_empty_folder_becomes_a_store() {
     let mut engine = open(&disk.path()).unwrap();
     engine.sync(Durability::Fsync).unwrap();
     assert!(disk.path().join("LAPWING").exists());
+}
+
+#[test]
+fn after_an_error_everything_fails() {
+    let disk = Disk::new();
+    let mut engine = open(&disk.path()).unwrap();
+    engine.write(&one(Space::Flow, b"kept", b"")).unwrap();
+    let error = engine.write(&one(Space::Flow, &[0; KEY_LIMIT + 1], b"")).unwrap_err();
+    assert!(matches!(error, EngineError::Io { .. }), "{error}");
+    assert!(matches!(engine.write(&one(Space::Flow, b"a", b"")), Err(EngineError::Failed)));
+    assert!(matches!(engine.sync(Durability::Fsync), Err(EngineError::Failed)));
+    assert!(matches!(engine.get(Space::Flow, b"kept"), Err(EngineError::Failed)));
+    assert!(matches!(engine.last_key(Space::Flow), Err(EngineError::Failed)));
+    drop(engine);
+    assert_eq!(keys(&open(&disk.path()).unwrap(), Space::Flow, ALL), [b"kept"]);
 }
 
 #[cfg(unix)]
