@@ -29,6 +29,8 @@ const TRAILER: [u8; 4] = *b"FJL\x03";
 const START_SIZE: usize = 13;
 /// Bytes of an entry before its key.
 const ENTRY_HEAD: usize = 21;
+/// A position that no file has.
+const NOWHERE: u64 = u64::MAX;
 const CHUNK: usize = 256 * 1024;
 
 /// A whole batch with a mark.
@@ -127,7 +129,10 @@ impl Journal {
         let mut left = size;
         while left > 0 {
             let part = &mut chunk[..left.min(4096) as usize];
-            self.file.read_exact(part)?;
+            if let Err(error) = self.file.read_exact(part) {
+                self.position = NOWHERE;
+                return Err(error.into());
+            }
             hash.update(part);
             left -= part.len() as u64;
         }
@@ -169,6 +174,8 @@ impl Journal {
         self.seek(start)?;
         let mut chunk = Vec::with_capacity(CHUNK + overlap);
         let mut at = start;
+        // Wherever this ends, the next one to read has to say where.
+        self.position = NOWHERE;
         loop {
             let kept = chunk.len();
             let read = self.file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
@@ -184,7 +191,10 @@ impl Journal {
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.file.read_exact(&mut bytes)?;
+        if let Err(error) = self.file.read_exact(&mut bytes) {
+            self.position = NOWHERE;
+            return Err(error);
+        }
         self.position += N as u64;
         Ok(bytes)
     }

@@ -7,7 +7,8 @@
 //! disk, and a torn tail if none does: then they are cut off.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::super::EngineError;
@@ -24,6 +25,10 @@ pub(super) struct Content {
     pub(super) last: Option<Mark>,
     /// fjall's number of the last whole batch.
     number: u64,
+    /// Where some of the batches begin, by journal.
+    starts: Vec<Vec<(u64, u64)>>,
+    /// Where the last batch of each journal ends.
+    ends: Vec<u64>,
 }
 
 /// Reads the journals of a store, and cuts off a torn tail.
@@ -31,10 +36,12 @@ pub(super) fn check(folder: &Path, identity: [u8; 8]) -> Result<Content, EngineE
     let journals = journals(folder)?;
     let mut content = Content::default();
     for (index, path) in journals.iter().enumerate() {
+        content.starts.push(Vec::new());
         let file = File::open(path).map_err(|error| io_error("opening", path, error))?;
         let mut journal = Journal::new(file, identity).map_err(|error| io_error("reading", path, error))?;
         let end = content.read(&mut journal).map_err(|error| io_error("reading", path, error))?;
         let rest = journal.rest(end).map_err(|error| io_error("reading", path, error))?;
+        content.ends.push(end);
         if rest == 0 {
             continue;
         }
@@ -48,16 +55,37 @@ pub(super) fn check(folder: &Path, identity: [u8; 8]) -> Result<Content, EngineE
         cut(path, end).map_err(|error| io_error("cutting the torn tail of", path, error))?;
         tracing::warn!(file = %path.display(), offset = end, bytes = rest, "cut off the torn tail of a journal");
     }
+    content.trim(&journals)?;
     Ok(content)
 }
 
 impl Content {
+    /// Takes what is in tables out of the journals: fjall would look at each entry of it, which takes long.
+    fn trim(&mut self, journals: &[PathBuf]) -> Result<(), EngineError> {
+        let in_tables = self.last.map_or(0, |mark| mark.in_tables);
+        for (index, path) in journals.iter().enumerate() {
+            // The last batch that begins with what may go, and begins a part that is remembered.
+            let kept = self.starts[index].iter().rfind(|(sequence, _)| *sequence <= in_tables + 1);
+            let Some(&(sequence, start)) = kept else { continue };
+            if start < TRIM_LEAST {
+                continue;
+            }
+            shorten(path, start..self.ends[index]).map_err(|error| io_error("shortening", path, error))?;
+            tracing::debug!(file = %path.display(), bytes = start, sequence, "shortened a journal");
+        }
+        Ok(())
+    }
+
     /// Reads batches as long as they are whole and in sequence. Returns where the last of them ends.
     fn read(&mut self, journal: &mut Journal) -> io::Result<u64> {
         let mut end = 0;
         loop {
             match journal.batch(end) {
                 Ok(batch) if self.follows(&batch) => {
+                    let parts = self.starts.last_mut();
+                    if let Some(parts) = parts.filter(|_| batch.mark.sequence % START_INTERVAL == 0) {
+                        parts.push((batch.mark.sequence, end));
+                    }
                     self.first.get_or_insert(batch.mark);
                     self.last = Some(batch.mark);
                     self.number = batch.number;
@@ -89,6 +117,11 @@ impl Content {
     }
 }
 
+/// One of so many batches is remembered.
+const START_INTERVAL: u64 = 64;
+/// Less than this is not worth writing the rest again.
+const TRIM_LEAST: u64 = 4 * 1024 * 1024;
+
 /// fjall's numbers leave gaps where tables are written or merged, but none like this.
 const NUMBER_GAP: u64 = 1 << 32;
 
@@ -114,6 +147,21 @@ fn journals(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
         return Err(EngineError::Corrupt { file, offset: 0, what: "the file is missing".to_owned() });
     }
     Ok(expected.map(|number| folder.join(format!("{number}.jnl"))).collect())
+}
+
+/// Leaves only a part of a journal. A loss of power leaves the whole or the part.
+fn shorten(path: &Path, part: Range<u64>) -> io::Result<()> {
+    let new = path.with_extension("part");
+    let mut from = File::open(path)?;
+    from.seek(SeekFrom::Start(part.start))?;
+    let mut to = File::create(&new)?;
+    io::copy(&mut from.take(part.end - part.start), &mut to)?;
+    to.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent().filter(|_| cfg!(unix)) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn cut(path: &Path, end: u64) -> io::Result<()> {

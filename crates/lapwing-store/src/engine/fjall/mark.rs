@@ -11,15 +11,17 @@ pub(super) struct Mark {
     pub(super) floor: u64,
     /// `floor` of the batch before.
     pub(super) previous_floor: u64,
+    /// All up to this batch is in tables: it need not be in a journal any more.
+    pub(super) in_tables: u64,
 }
 
 impl Mark {
     /// Bytes of a mark.
-    pub(super) const SIZE: usize = 32;
+    pub(super) const SIZE: usize = 40;
 
     pub(super) fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let fields = [self.sequence, self.synced, self.floor, self.previous_floor];
+        let fields = [self.sequence, self.synced, self.floor, self.previous_floor, self.in_tables];
         for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
             chunk.copy_from_slice(&field.to_be_bytes());
         }
@@ -30,6 +32,12 @@ impl Mark {
         let bytes: &[u8; Self::SIZE] = bytes.try_into().ok()?;
         let mut fields = bytes.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_be_bytes));
         let mut next = || fields.next().unwrap_or_default();
-        Some(Self { sequence: next(), synced: next(), floor: next(), previous_floor: next() })
+        Some(Self {
+            sequence: next(),
+            synced: next(),
+            floor: next(),
+            previous_floor: next(),
+            in_tables: next(),
+        })
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, Database, Keyspace, PersistMode};
 
@@ -26,8 +26,8 @@ use super::{
 /// How the engine is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// About how many bytes of memory it takes: a quarter for what is written and not yet sorted, as much for what is on its way
-    /// to the disk, a quarter for blocks that have been read; the rest is for merging. At least 8 MiB.
+    /// About how many bytes of memory it takes: up to a half for what is not in tables yet, a quarter for blocks that have
+    /// been read, and the rest for merging. At least 8 MiB.
     pub memory: u64,
 }
 
@@ -46,10 +46,18 @@ const LEAST_MEMORY: u64 = 8 * MIB;
 /// that cancels its insertion leaves nothing in a table, so without this key an emptied queue would keep its journal.
 const OWN_KEY: &[u8] = &[0xFF; 24];
 
+/// What is on its way to tables.
+#[derive(Debug, Clone, Copy)]
+struct Sealing {
+    /// The last batch of it.
+    sequence: u64,
+    /// Whether the spaces have arrived, and only the marks have not.
+    marks: bool,
+}
+
 /// Keeps keys and values in a folder.
 ///
-/// Opening reads at most about 150 MB of journals: fjall begins a new one after 64 MB, and then all that only the old one has is
-/// written to tables.
+/// Opening replays what is not in tables yet: at most a half of [`Options::memory`].
 pub struct FjallEngine {
     database: Database,
     marks: Keyspace,
@@ -61,10 +69,10 @@ pub struct FjallEngine {
     /// The mark of the last batch.
     last: Mark,
     synced: u64,
-    /// Journals there were when the old ones' content was last sent to tables.
-    journals: usize,
-    /// Marks follow when all spaces are in tables.
-    seal_marks: bool,
+    in_tables: u64,
+    /// The last batch that was sent to tables.
+    sealed: u64,
+    sealing: Option<Sealing>,
     failed: bool,
 }
 
@@ -87,21 +95,18 @@ impl FjallEngine {
         let written = tree::last_mark(&marks, folder.identity, path)?;
         tree::compare(&content, written, &marks, path)?;
         let last = written.unwrap_or_default();
-        let journals = database.journal_count();
-        let reclaim = Reclaim::new(&spaces);
-        let buffer = memory / 4;
-        let synced = last.sequence;
         let mut engine = Self {
             database,
             marks,
             spaces,
-            reclaim,
+            reclaim: Reclaim::default(),
             folder,
-            buffer,
+            buffer: memory / 8,
             last,
-            synced,
-            journals,
-            seal_marks: false,
+            synced: last.sequence,
+            in_tables: last.in_tables,
+            sealed: last.sequence,
+            sealing: None,
             failed: false,
         };
         // From now on a later batch says that all that was found is on the disk: opening has synced it.
@@ -121,6 +126,20 @@ impl FjallEngine {
         Ok(())
     }
 
+    /// Sends everything to tables, and waits until it is there.
+    #[cfg(test)]
+    pub(super) fn flush(&mut self) -> Result<(), EngineError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        // What is on its way has not got everything.
+        let sealed = self.last.sequence;
+        while self.in_tables < sealed {
+            self.seal()?;
+            self.wait_for_room()?;
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
     fn space(&self, space: Space) -> &Keyspace {
         &self.spaces[space as usize]
     }
@@ -129,18 +148,19 @@ impl FjallEngine {
         self.space(space).path()
     }
 
-    /// Writes a batch with a mark, and the engine's own key into the spaces that are about to be sealed.
-    fn commit(&mut self, batch: &WriteBatch, sealed: &[Keyspace]) -> Result<(), EngineError> {
+    /// Writes a batch with a mark, and with the engine's own key in all spaces where they are about to be sealed.
+    fn commit(&mut self, batch: &WriteBatch, seal: bool) -> Result<(), EngineError> {
         let mark = Mark {
             sequence: self.last.sequence + 1,
             synced: self.synced,
             floor: self.database.seqno(),
             previous_floor: self.last.floor,
+            in_tables: self.in_tables,
         };
-        let count = batch.operations().len() + sealed.len() + 1;
+        let count = batch.operations().len() + 1;
         let mut changes = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), count);
         changes.insert(&self.marks, self.folder.identity, mark.to_bytes());
-        for space in sealed {
+        for space in self.spaces.iter().filter(|_| seal) {
             changes.insert(space, OWN_KEY, mark.sequence.to_be_bytes());
         }
         for (space, operation) in batch.operations() {
@@ -160,48 +180,77 @@ impl FjallEngine {
     /// Waits while more is on its way to the disk than may be. fjall would wait too, but for ever if its threads have
     /// failed meanwhile.
     fn wait_for_room(&mut self) -> Result<(), EngineError> {
-        let is_behind = |space: &Keyspace| {
-            space.tree.sealed_memtable_count() >= SEALED_LIMIT || space.tree.l0_run_count() >= RUN_LIMIT
+        let is_behind = |keyspace: &Keyspace| {
+            keyspace.tree.sealed_memtable_count() >= SEALED_LIMIT || keyspace.tree.l0_run_count() >= RUN_LIMIT
         };
-        while self.spaces.iter().chain([&self.marks]).any(is_behind) {
-            let alive = self.database.persist(PersistMode::Buffer);
-            alive.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+        let start = Instant::now();
+        while self.keyspaces().any(is_behind) || self.sealing.is_some() && self.unsorted() > 2 * self.buffer {
+            self.look_for_failure()?;
+            if start.elapsed() > STALL_LIMIT {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(io_error("waiting for tables to be written to", &self.folder.path, error));
+            }
+            self.seal()?;
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// Sends to tables what is too large for the memory, or keeps an old journal.
+    /// An error where fjall's threads have had one.
+    fn look_for_failure(&self) -> Result<(), EngineError> {
+        let alive = self.database.persist(PersistMode::Buffer);
+        alive.map_err(|error| tree::failure("writing to", &self.folder.path, error))
+    }
+
+    /// Sends everything to tables when there is much of it, or much to be gained. All spaces go together, so that a journal
+    /// is never kept for one of them.
     fn seal(&mut self) -> Result<(), EngineError> {
-        let size = |keyspace: &Keyspace| keyspace.tree.active_memtable().size();
-        let journals = self.database.journal_count();
-        let marks = size(&self.marks);
-        let total = marks + self.spaces.iter().map(size).sum::<u64>();
-        if journals > self.journals.max(1) || marks > self.buffer / 4 {
-            self.seal_spaces(self.spaces.to_vec())?;
-            self.seal_marks = true;
-        } else if total > self.buffer {
-            let largest = self.spaces.iter().max_by_key(|space| size(space)).cloned();
-            self.seal_spaces(largest.into_iter().collect())?;
-        }
-        self.journals = journals;
-        // A journal goes when the marks are in a table, so they go last: that marks are there and journals are not
-        // means that everything is in tables.
-        if self.seal_marks && self.spaces.iter().all(|space| space.tree.sealed_memtable_count() == 0) {
-            self.seal_marks = false;
-            let sealed = self.marks.rotate_memtable();
-            sealed.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
+        let is_due = self.sealing.is_none() && self.is_seal_due();
+        match self.sealing {
+            None if is_due => {
+                self.commit(&WriteBatch::default(), true)?;
+                for space in &self.spaces {
+                    self.rotate(space)?;
+                }
+                self.reclaim.seal();
+                self.sealed = self.last.sequence;
+                self.sealing = Some(Sealing { sequence: self.last.sequence, marks: false });
+            }
+            // The marks go last: then they cannot be in a table while what they are about is not.
+            Some(Sealing { sequence, marks: false }) if self.spaces.iter().all(is_sorted) => {
+                self.rotate(&self.marks)?;
+                self.sealing = Some(Sealing { sequence, marks: true });
+                self.reclaim.start(&self.spaces, self.database.visible_seqno());
+            }
+            Some(Sealing { sequence, marks: true }) if is_sorted(&self.marks) => {
+                self.in_tables = sequence;
+                self.sealing = None;
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    fn seal_spaces(&mut self, spaces: Vec<Keyspace>) -> Result<(), EngineError> {
-        self.commit(&WriteBatch::default(), &spaces)?;
-        for space in spaces {
-            let sealed = space.rotate_memtable();
-            sealed.map_err(|error| tree::failure("writing to", &self.folder.path, error))?;
-        }
-        Ok(())
+    fn is_seal_due(&mut self) -> bool {
+        // fjall has begun a new journal, and the old one goes when all that was written before is in tables.
+        let has_old_journal = || self.database.journal_count() > 1;
+        self.unsorted() > self.buffer
+            || self.last.sequence > self.sealed + OLD_JOURNAL_BATCHES && has_old_journal()
+            || self.reclaim.is_due(&self.spaces)
+    }
+
+    /// Bytes that are in memory only, and in the journal.
+    fn unsorted(&self) -> u64 {
+        self.keyspaces().map(|keyspace| keyspace.tree.active_memtable().size()).sum()
+    }
+
+    fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
+        self.spaces.iter().chain([&self.marks])
+    }
+
+    fn rotate(&self, keyspace: &Keyspace) -> Result<(), EngineError> {
+        let rotated = keyspace.rotate_memtable();
+        rotated.map(drop).map_err(|error| tree::failure("writing to", &self.folder.path, error))
     }
 
     fn try_write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
@@ -216,8 +265,7 @@ impl FjallEngine {
                 self.reclaim.count(space);
             }
         }
-        self.commit(batch, &[])?;
-        self.reclaim.run(&self.spaces);
+        self.commit(batch, false)?;
         self.seal()
     }
 
@@ -227,10 +275,19 @@ impl FjallEngine {
     }
 }
 
+/// A thread of fjall that panics says nothing. After this time it is taken for dead.
+const STALL_LIMIT: Duration = Duration::from_secs(120);
+/// So many batches after the last ones were sent to tables, the others follow if that frees a journal.
+const OLD_JOURNAL_BATCHES: u64 = 500;
 /// So many buffers of a space may wait to be written to tables.
 const SEALED_LIMIT: usize = 2;
 /// So many runs of new tables may wait to be merged.
 const RUN_LIMIT: usize = 20;
+
+/// Whether all that was sealed is in tables.
+fn is_sorted(keyspace: &Keyspace) -> bool {
+    keyspace.tree.sealed_memtable_count() == 0
+}
 
 impl Engine for FjallEngine {
     fn write(&mut self, batch: &WriteBatch) -> Result<(), EngineError> {
@@ -251,6 +308,8 @@ impl Engine for FjallEngine {
         };
         let result = self.database.persist(mode);
         let result = result.map_err(|error| tree::failure("syncing", &self.folder.path, error));
+        // A thread of fjall may have synced the same file, and have got the error that this call has not.
+        let result = result.and_then(|()| self.look_for_failure());
         self.fail_if_error(result)?;
         if durability == Durability::Fsync {
             self.synced = self.last.sequence;
