@@ -225,6 +225,7 @@ impl Batch {
     }
 
     /// What comes next, as it is delivered at `now`, and to whom.
+    #[inline(always)] // so that the result, which is large, need not be copied
     pub(crate) fn next(&mut self, now: Instant) -> Option<(Entrusted<'_>, &[Target])> {
         let Entry { body, qos, retain, payload, recipients } = self.entries.get(self.taken)?;
         self.taken += 1;

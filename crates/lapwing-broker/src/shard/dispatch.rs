@@ -42,21 +42,30 @@ impl Shard {
     ) {
         let now = self.now;
         let original = original.map(|original| (original.frame, original.version));
-        if self.batch(shard).push(publish, original, kept, recipients, now).is_err() {
+        let batch = self.batch(shard);
+        if batch.push(publish, original, kept, recipients, now).is_err() {
             return; // what was decoded has an encoding
         }
+        let is_full = batch.cost() > BATCH_BYTES;
         self.spent += DELIVERY_COST + publish.payload.len();
-        self.send_full_batch(shard);
+        if is_full {
+            self.send_full_batch(shard);
+        }
     }
 
     /// Adds a run to what this turn has for another shard.
     pub(super) fn dispatch_run(&mut self, shard: ShardId, run: &Run<'_>, recipients: &Arc<Recipients>) {
-        self.batch(shard).push_run(run, recipients);
+        let batch = self.batch(shard);
+        batch.push_run(run, recipients);
+        let is_full = batch.cost() > BATCH_BYTES;
         self.spent += DELIVERY_COST * run.count as usize + run.bytes.len();
-        self.send_full_batch(shard);
+        if is_full {
+            self.send_full_batch(shard);
+        }
     }
 
     /// What there is for another shard so far.
+    #[inline]
     fn batch(&mut self, shard: ShardId) -> &mut Batch {
         let batches = &mut self.dispatch.batches;
         if batches.len() <= shard.index() {
@@ -68,12 +77,10 @@ impl Shard {
         })
     }
 
-    /// Sends another shard what there is for it, if that is a batch's worth.
+    /// Sends another shard a batch before the turn is over.
     fn send_full_batch(&mut self, shard: ShardId) {
-        if self.batch(shard).cost() > BATCH_BYTES {
-            self.send_batch(shard);
-            self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
-        }
+        self.send_batch(shard);
+        self.dispatch.is_full |= self.shared.mailbox(shard).is_full();
     }
 
     /// Sends another shard what there is for it.

@@ -41,7 +41,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode};
+use lapwing_proto::packet::{DecodeError, Frame, Publish, ReasonCode, Run};
 use lapwing_proto::session::Instant;
 
 use self::outbox::BufferPool;
@@ -286,7 +286,7 @@ impl Shard {
             if self.is_spent() {
                 return self.leave_unfinished(id);
             }
-            if self.handle_run(id, input) {
+            if Run::may_begin(input) && self.handle_run(id, input) {
                 if self.hold_back(id) {
                     return;
                 }

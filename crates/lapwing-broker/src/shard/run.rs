@@ -22,7 +22,7 @@ const RUN_BYTES: usize = 64 * 1024;
 impl Shard {
     /// Takes a run off the front of what a connection has sent, and passes it on. `false`, with `input` as it was, where
     /// there is none, or its messages must be looked at one by one.
-    #[inline]
+    #[inline(never)] // other packets need not pay for its size
     pub(super) fn handle_run(&mut self, id: ConnectionId, input: &mut &[u8]) -> bool {
         let Some(known) = self.known_topic(id, input) else { return false };
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return false };

@@ -33,6 +33,12 @@ pub struct RunLimit {
 const FIRST: u8 = 0x30;
 
 impl<'a> Run<'a> {
+    /// Whether a run may begin here, at a glance.
+    #[inline]
+    pub fn may_begin(input: &[u8]) -> bool {
+        input.first() == Some(&FIRST)
+    }
+
     /// The topic name's bytes of the packet at the front of `input`, where a run may begin there.
     #[inline]
     pub fn topic(input: &[u8]) -> Option<&[u8]> {
@@ -56,7 +62,7 @@ impl<'a> Run<'a> {
     ) -> Option<Self> {
         let whole = *input;
         let (mut rest, mut cost, mut count, mut largest) = (whole, 0, 0, 0);
-        while rest.first() == Some(&FIRST) {
+        while Self::may_begin(rest) {
             let mut next = rest;
             let Ok(Some(frame)) = Frame::split(&mut next, limit.packet_size) else { break };
             if frame.is_padded() || payload(frame, version, name).is_none() {
