@@ -1,7 +1,6 @@
 //! Which packet is handled where.
 
 use lapwing_proto::packet::{Ack, EncodeError, Frame, Packet, PacketType, ProtocolVersion, ReasonCode};
-use lapwing_store::{FlowKey, FlowState};
 
 use super::connection::Phase;
 use super::{ConnectionId, Shard, deliver};
@@ -66,53 +65,32 @@ impl Shard {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     fn handle_ack(&mut self, id: ConnectionId, packet_type: PacketType, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
-        let found = self.sessions.get_mut(session_id.index());
-        let Some(session) = found.filter(|session| session.id == session_id) else { return };
+        if session_id.is_stored() {
+            return self.handle_stored_ack(id, session_id, packet_type, ack);
+        }
+        let Some(session) = self.session_mut(session_id) else { return };
         let flows = session.flows();
-        let (mut pubrel, mut order) = (None, 0);
+        let mut pubrel = None;
         let settled = match packet_type {
             PacketType::PubAck => flows.receive_puback(ack.packet_id),
-            PacketType::PubRec => {
-                order = flows.outbound.next_order();
-                flows.receive_pubrec(ack).map(|(delivery, answer)| {
-                    pubrel = answer;
-                    delivery
-                })
-            }
+            PacketType::PubRec => flows.receive_pubrec(ack).map(|(delivery, answer)| {
+                pubrel = answer;
+                delivery
+            }),
             PacketType::PubRel => {
                 let pubcomp = flows.receive_pubrel(ack.packet_id);
-                if let Some(number) = session.number() {
-                    self.ledger.flow(Some(number), FlowKey::Inbound(ack.packet_id.get()), None);
-                    self.close_gate(id);
-                }
                 return self.send_ack(id, PacketType::PubComp, &pubcomp);
             }
             _ => flows.receive_pubcomp(ack.packet_id).map(|_| None),
         };
-        let number = session.number();
         match settled {
-            Ok(delivery) => {
-                if number.is_some() && packet_type != PacketType::PubAck {
-                    let place = delivery.as_ref().and_then(|delivery| delivery.place);
-                    let state = place
-                        .filter(|_| pubrel.is_some())
-                        .map(|place| FlowState::Released(order.into(), place.get().sequence));
-                    // A PUBREC that comes again changes nothing.
-                    if place.is_some() || packet_type == PacketType::PubComp {
-                        self.ledger.flow(number, FlowKey::Outbound(ack.packet_id.get()), state);
-                    }
-                }
-                session.settle(delivery, &mut self.ledger);
-            }
+            Ok(delivery) => session.settle(delivery),
             Err(error) => return self.fault(id, error.reason_code(), &error),
         }
         if session.has_waiting() {
             self.with_room = Some(session_id);
         }
         if let Some(pubrel) = pubrel {
-            if number.is_some() {
-                self.close_gate(id);
-            }
             self.send_ack(id, PacketType::PubRel, &pubrel);
         }
     }

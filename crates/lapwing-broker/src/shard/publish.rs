@@ -92,29 +92,53 @@ impl Shard {
                 let original = Original::new(frame, version, &publish);
                 let source = Source { known, original };
                 // First of all, so that it goes to the store together with the message.
-                self.note_received(session_id, &publish);
+                if session_id.is_stored() {
+                    self.note_received(session_id, &publish);
+                }
                 self.accept_message(id, session_id, name, &publish, source)
             }
         };
-        if self.is_unanswerable(reason_code, publish.qos, version) {
-            // Without an acknowledgement: the client still has the message.
-            let fault = "there is no room for messages that must be stored";
-            return self.fault(id, ReasonCode::QuotaExceeded, &fault);
-        }
         if let Some(packet_id) = publish.packet_id {
-            self.note_answer(session_id, publish.qos, packet_id, reason_code);
-            if self.ledger.mark() != mark || receipt == Ok(Receipt::Duplicate) {
-                self.close_gate(id);
+            let is_duplicate = receipt == Ok(Receipt::Duplicate);
+            let is_changed = self.ledger.mark() != mark || is_duplicate;
+            if self.ledger.is_on() && !self.hold_answer(id, &publish, version, reason_code, is_changed) {
+                return;
             }
             self.acknowledge(id, session_id, publish.qos, packet_id, reason_code);
         }
     }
 
+    /// Before a message is acknowledged: the acknowledgement is held back until the store has what it confirms, if it
+    /// confirms anything that is stored. `false` if there is none, and the connection ends.
+    #[cold]
+    fn hold_answer(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+        reason_code: ReasonCode,
+        is_changed: bool,
+    ) -> bool {
+        if self.is_unanswerable(reason_code, publish.qos, version) {
+            // Without an acknowledgement: the client still has the message.
+            let fault = "there is no room for messages that must be stored";
+            self.fault(id, ReasonCode::QuotaExceeded, &fault);
+            return false;
+        }
+        let session_id = self.open_mut(id).map(|open| open.session);
+        if let (Some(session_id), Some(packet_id)) = (session_id, publish.packet_id) {
+            self.note_answer(session_id, publish.qos, packet_id, reason_code);
+        }
+        if is_changed {
+            self.close_gate(id);
+        }
+        true
+    }
+
     /// A QoS 2 message has arrived from a client: if its session is stored, so is its identifier.
+    #[cold]
     fn note_received(&mut self, session_id: SessionId, publish: &Publish<'_>) {
-        if let (true, QoS::ExactlyOnce, Some(packet_id)) =
-            (session_id.is_stored(), publish.qos, publish.packet_id)
-        {
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
             let number = self.session_mut(session_id).and_then(|session| session.number());
             self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), Some(FlowState::Received));
         }

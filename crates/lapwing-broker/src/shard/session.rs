@@ -168,17 +168,22 @@ impl Session {
         if delivery.as_ref().is_some_and(|it| it.place.is_some() && it.qos == QoS::ExactlyOnce) {
             ledger.flow(self.number(), FlowKey::Outbound(packet_id.get()), None);
         }
-        self.settle(delivery, ledger);
+        self.settle_stored(delivery, ledger);
     }
 
     /// The client has a message, or will never have it: it is not in flight any more.
-    pub(super) fn settle(&mut self, delivery: Option<Delivery>, ledger: &mut Ledger) {
+    pub(super) fn settle(&mut self, delivery: Option<Delivery>) {
         if let (Some(delivery), Some(traffic)) = (delivery, &mut self.traffic) {
             traffic.in_flight_bytes -= delivery.message.size();
-            if delivery.place.is_some() {
-                ledger.settle(self.number(), &delivery);
-            }
         }
+    }
+
+    /// As [`settle`](Self::settle): nor does it wait in the store any more, if it does.
+    pub(super) fn settle_stored(&mut self, delivery: Option<Delivery>, ledger: &mut Ledger) {
+        if let Some(delivery) = &delivery {
+            ledger.settle(self.number(), delivery);
+        }
+        self.settle(delivery);
     }
 
     /// Whether the next message of the queue may be sent now.

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::{Publish, QoS, SubscriptionIdentifier};
-use lapwing_store::{Place, QueueCount, QueueRead, QueueRequest, Sequence, SessionNumber, StoredDelivery};
+use lapwing_proto::packet::{Ack, PacketType, Publish, QoS, SubscriptionIdentifier};
+use lapwing_store::{
+    FlowKey, FlowState, Place, QueueCount, QueueRead, QueueRequest, Sequence, SessionNumber, StoredDelivery,
+};
 
 use super::deliver::Distribution;
-use super::{DELIVERY_COST, SessionId, Shard};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard};
 use crate::limit::QueueOverflow;
 use crate::mail::{Mail, StoredBatch, StoredMessage};
 use crate::message::{Delivery, Message, StoredPlace};
@@ -196,6 +198,56 @@ impl Shard {
             self.ledger.record(lapwing_store::Change::Settled(number, place));
         }
         is_passed
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP from the client of a stored session.
+    #[cold]
+    pub(super) fn handle_stored_ack(
+        &mut self,
+        id: ConnectionId,
+        session_id: SessionId,
+        packet_type: PacketType,
+        ack: &Ack<'_>,
+    ) {
+        let found = self.sessions.get_mut(session_id.index());
+        let Some(session) = found.filter(|session| session.id == session_id) else { return };
+        let (number, flows) = (session.number(), session.flows());
+        let (order, mut pubrel) = (flows.outbound.next_order(), None);
+        let settled = match packet_type {
+            PacketType::PubAck => flows.receive_puback(ack.packet_id),
+            PacketType::PubRec => flows.receive_pubrec(ack).map(|(delivery, answer)| {
+                pubrel = answer;
+                delivery
+            }),
+            PacketType::PubRel => {
+                let pubcomp = flows.receive_pubrel(ack.packet_id);
+                self.ledger.flow(number, FlowKey::Inbound(ack.packet_id.get()), None);
+                self.close_gate(id);
+                return self.send_ack(id, PacketType::PubComp, &pubcomp);
+            }
+            _ => flows.receive_pubcomp(ack.packet_id).map(|_| None),
+        };
+        let delivery = match settled {
+            Ok(delivery) => delivery,
+            Err(error) => return self.fault(id, error.reason_code(), &error),
+        };
+        let place = delivery.as_ref().and_then(|delivery| delivery.place).map(StoredPlace::get);
+        let released = place.filter(|_| pubrel.is_some());
+        let state = released.map(|place| FlowState::Released(order.into(), place.sequence));
+        // A PUBREC that comes again changes nothing.
+        let is_change =
+            packet_type == PacketType::PubComp || (packet_type == PacketType::PubRec && place.is_some());
+        if is_change {
+            self.ledger.flow(number, FlowKey::Outbound(ack.packet_id.get()), state);
+        }
+        session.settle_stored(delivery, &mut self.ledger);
+        if session.has_waiting() {
+            self.with_room = Some(session_id);
+        }
+        if let Some(pubrel) = pubrel {
+            self.close_gate(id);
+            self.send_ack(id, PacketType::PubRel, &pubrel);
+        }
     }
 
     /// Has messages read that wait for a session in the store only, if its client could take them.

@@ -28,11 +28,10 @@ pub enum Receipt {
 impl Inbound {
     /// The QoS 2 identifiers that were received and not released when a session was stored.
     pub fn restore(packet_ids: impl IntoIterator<Item = PacketId>) -> Self {
-        let mut inbound = Self::default();
+        let mut inbound = Self { receive_maximum: u16::MAX, ..Self::default() };
         for packet_id in packet_ids {
-            if !inbound.unreleased.contains(packet_id) {
-                inbound.unreleased.insert(packet_id);
-            }
+            // One that comes twice is there once, and there are not more than the maximum.
+            let _ = inbound.receive(QoS::ExactlyOnce, packet_id);
         }
         inbound
     }

@@ -63,6 +63,7 @@ impl<M> ServerSession<M> {
 
     /// A PUBREC has arrived: gives the message, which the client now has or has refused, and the PUBREL that
     /// answers it, if one does.
+    #[inline]
     pub fn receive_pubrec(
         &mut self,
         ack: &Ack<'_>,
