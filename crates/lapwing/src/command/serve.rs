@@ -137,7 +137,7 @@ fn announce(broker: &Broker, config: &Config) {
             "acknowledged messages survive the end of this process, but not of the system: store.durability is \"os\""
         ),
         Durability::Memory => {
-            tracing::warn!("sessions and messages end with this process: store.durability is \"memory\"")
+            tracing::warn!("sessions and messages end with this process: store.durability is \"memory\"");
         }
     }
 }
