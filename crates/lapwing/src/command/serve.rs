@@ -111,7 +111,7 @@ fn start(config: &Config, addresses: Vec<Address>, store: Option<StoreConfig>) -
 /// The loopback addresses of this machine, which may have no IPv6.
 fn loopback(port: u16) -> Vec<Address> {
     let mut addresses = vec![Address::new("127.0.0.1", port)];
-    if std::net::UdpSocket::bind(("::1", 0)).is_ok() {
+    if lapwing_net::has_ipv6() {
         addresses.push(Address::new("::1", port));
     }
     addresses
