@@ -8,7 +8,7 @@ use lapwing_net::Stream;
 use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, Run};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
-use lapwing_store::{QueueCount, QueueRead, Sequence, StoredFlows};
+use lapwing_store::{QueueCount, QueueRead, Sequence, SessionNumber, StoredFlows};
 
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
@@ -39,8 +39,10 @@ pub(crate) enum Mail {
     QueueRead(SessionId, QueueRead),
     /// How much waits for a session that has not been looked at since the start.
     QueueCount(SessionId, QueueCount),
-    /// How far the messages of a session are to which a connection wants to go.
-    Flows(ConnectionId, SessionId, Box<(StoredFlows, QueueCount)>),
+    /// How far the messages of a session are, to which a connection wants to go if one is named.
+    Flows(Option<ConnectionId>, SessionId, Box<(StoredFlows, QueueCount)>),
+    /// Some of the messages that a session has left which has ended, and which of them are under way.
+    Estate(SessionNumber, Box<(StoredFlows, QueueRead)>),
     /// Stop accepting, tell every client, write what waits, and end.
     Shutdown,
 }

@@ -45,6 +45,7 @@ pub(crate) fn share_out(
             "more sessions are stored than limits.sessions_maximum allows: these cannot be gone on with until it is raised"
         );
     }
+    recovered.closed(|number| send(ShardId(0), Remnant::Estate(number)))?;
     recovered.subscriptions(|number, filter, record| {
         let subscribed = subscribed(record);
         if let (Some(&shard), Ok(filter), Some(subscribed)) =

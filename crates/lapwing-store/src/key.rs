@@ -10,6 +10,9 @@ pub(crate) const COUNTERS: &[u8] = b"counters";
 /// In `Meta`: before the number of a session that is over, and whose messages are still being removed.
 const ENDED: &[u8] = b"ended/";
 
+/// In `Meta`: before the number of a session that is over, and whose messages still go to others.
+const CLOSED: &[u8] = b"closed/";
+
 pub(crate) fn session(session: SessionNumber) -> [u8; 8] {
     session.0.to_be_bytes()
 }
@@ -47,6 +50,19 @@ pub(crate) fn flow(session: SessionNumber, flow: FlowKey) -> [u8; 11] {
 
 pub(crate) fn ended(session: SessionNumber) -> Vec<u8> {
     [ENDED, &session.0.to_be_bytes()].concat()
+}
+
+pub(crate) fn closed(session: SessionNumber) -> Vec<u8> {
+    [CLOSED, &session.0.to_be_bytes()].concat()
+}
+
+/// The sessions that are closed, in `Meta`.
+pub(crate) fn all_closed() -> KeyRange<'static> {
+    (Bound::Included(CLOSED), Bound::Excluded(b"closed0"))
+}
+
+pub(crate) fn parse_closed(key: &[u8]) -> Option<SessionNumber> {
+    parse_session(key.strip_prefix(CLOSED)?)
 }
 
 /// The sessions that are over, in `Meta`.

@@ -24,6 +24,8 @@ mod message;
 mod queue;
 mod record;
 mod recovery;
+#[cfg(test)]
+mod test;
 mod value;
 mod writer;
 

@@ -24,6 +24,8 @@ pub enum Change {
     Session(SessionNumber, Box<SessionRecord>),
     /// A session is over, with all that belongs to it.
     SessionEnded(SessionNumber),
+    /// A session is over, but for its messages: those are still passed to others. Its end must follow.
+    SessionClosed(SessionNumber),
     /// A session has a subscription, in place of an earlier one with this filter.
     Subscribed(SessionNumber, Arc<str>, SubscriptionRecord),
     /// A session has a subscription no more.

@@ -61,6 +61,17 @@ impl<'a> Recovered<'a> {
         })
     }
 
+    /// Shows each session that is [closed](crate::Change::SessionClosed), and has not ended.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has one.
+    pub fn closed(&self, mut visit: impl FnMut(SessionNumber)) -> Result<(), EngineError> {
+        self.engine.scan(Space::Meta, key::all_closed(), &mut |key, _| {
+            key::parse_closed(key).into_iter().for_each(&mut visit);
+            ControlFlow::Continue(())
+        })
+    }
+
     /// Shows each subscription, those of one session together.
     ///
     /// # Errors

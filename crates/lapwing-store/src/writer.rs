@@ -25,6 +25,8 @@ pub struct Options {
     pub free_bytes_minimum: u64,
     /// Tells how many are free.
     pub free_bytes: Box<dyn FnMut() -> io::Result<u64> + Send>,
+    /// How often that is asked.
+    pub free_bytes_interval: Duration,
 }
 
 impl Default for Options {
@@ -35,6 +37,7 @@ impl Default for Options {
             memory_bytes: 8 * 1024 * 1024,
             free_bytes_minimum: 0,
             free_bytes: Box::new(|| Ok(u64::MAX)),
+            free_bytes_interval: Duration::from_secs(1),
         }
     }
 }
@@ -52,6 +55,8 @@ pub struct Writer {
     ended: VecDeque<SessionNumber>,
     /// How far the search for messages has come whose sessions do not exist; `None` once it is done.
     orphans: Option<Option<SessionNumber>>,
+    /// The first session that an earlier process cannot have begun.
+    first_session: SessionNumber,
     /// Those who are told at the end of the turn.
     waiting: Vec<Box<dyn FnOnce() + Send>>,
     is_awaited: bool,
@@ -64,8 +69,6 @@ pub struct Writer {
 const STEP: usize = 512;
 /// Sessions looked at in a step of the search for messages without one.
 const ORPHAN_STEP: usize = 64;
-/// How often free space is looked at.
-const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Writer {
     /// Takes what an engine has into use: it is submitted to by the [`Store`], and the writer must [run](Self::run).
@@ -90,6 +93,7 @@ impl Writer {
             batch: WriteBatch::default(),
             ended: ended.into(),
             orphans: Some(None),
+            first_session: SessionNumber(counters.session),
             waiting: Vec::new(),
             is_awaited: false,
             is_unsynced: false,
@@ -112,7 +116,7 @@ impl Writer {
         while !self.is_stopping {
             let wait = match self.has_leisure_work() {
                 true => Some(Duration::ZERO),
-                false if self.options.free_bytes_minimum > 0 => Some(SPACE_INTERVAL),
+                false if self.options.free_bytes_minimum > 0 => Some(self.options.free_bytes_interval),
                 false => None,
             };
             self.turn(wait)?;
@@ -231,8 +235,13 @@ impl Writer {
             }
             Change::SessionEnded(session) => {
                 batch.remove(Space::Session, &key::session(session));
+                batch.remove(Space::Meta, &key::closed(session));
                 batch.insert(Space::Meta, &key::ended(session), |_| {});
                 self.ended.push_back(session);
+            }
+            Change::SessionClosed(session) => {
+                batch.remove(Space::Session, &key::session(session));
+                batch.insert(Space::Meta, &key::closed(session), |_| {});
             }
             Change::Subscribed(session, filter, record) => {
                 let key = key::subscription(session, &filter);
@@ -281,7 +290,7 @@ impl Writer {
     }
 
     /// Whether there is something to do besides, when nothing else is.
-    fn has_leisure_work(&self) -> bool {
+    pub fn has_leisure_work(&self) -> bool {
         !self.ended.is_empty() || self.orphans.is_some() || self.shared.needs_sweep()
     }
 
@@ -328,14 +337,21 @@ impl Writer {
         Ok(is_all)
     }
 
-    /// Looks for messages whose sessions do not exist. A message can be stored for a session that has just ended.
+    /// Looks for messages whose sessions do not exist. A message can be stored for a session that has just ended; and for
+    /// one that has just begun, before that itself is, so that only those of earlier processes are looked at.
     fn look_for_orphans(&mut self, mut after: Option<SessionNumber>) -> Result<(), EngineError> {
         for _ in 0..ORPHAN_STEP {
             let Some(session) = queue::next_session(&*self.engine, after)? else {
                 self.orphans = None;
                 return Ok(());
             };
-            if self.engine.get(Space::Session, &key::session(session))?.is_none() {
+            if session >= self.first_session {
+                self.orphans = None;
+                return Ok(());
+            }
+            let has_owner = self.engine.get(Space::Session, &key::session(session))?.is_some()
+                || self.engine.get(Space::Meta, &key::closed(session))?.is_some();
+            if !has_owner {
                 self.ended.push_back(session);
             }
             after = Some(session);
@@ -345,8 +361,9 @@ impl Writer {
     }
 
     fn check_space(&mut self) {
-        let Options { free_bytes_minimum: minimum, free_bytes, .. } = &mut self.options;
-        let is_due = self.space_checked.is_none_or(|at| at.elapsed() >= SPACE_INTERVAL);
+        let Options { free_bytes_minimum: minimum, free_bytes, free_bytes_interval: interval, .. } =
+            &mut self.options;
+        let is_due = self.space_checked.is_none_or(|at| at.elapsed() >= *interval);
         if *minimum == 0 || !is_due {
             return;
         }

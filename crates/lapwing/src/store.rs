@@ -29,6 +29,7 @@ pub(crate) fn open(config: &Store, data: Option<&Path>) -> anyhow::Result<Option
         memory_bytes: usize::try_from(config.memory_bytes / 8)?,
         free_bytes_minimum: config.free_bytes_minimum,
         free_bytes: Box::new(move || free_bytes(&path)),
+        ..lapwing_store::Options::default()
     };
     Ok(Some(StoreConfig { engine: Box::new(engine), options }))
 }

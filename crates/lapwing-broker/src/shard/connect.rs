@@ -233,6 +233,7 @@ impl Shard {
                 &"the client takes no packet as large as CONNACK",
             );
         }
+        let mark = self.ledger.mark();
         let (session_id, session_present) = self.find_session(key, connect);
         let limit = self.shared.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
@@ -270,6 +271,9 @@ impl Shard {
         connack.session_present = session_present;
         if session_id.is_stored() {
             self.record_session(session_id);
+        }
+        // Also where a stored session has ended for one that is not.
+        if self.ledger.mark() != mark {
             self.close_gate(id);
         }
         self.send(id, &Packet::ConnAck(connack));
@@ -288,6 +292,7 @@ impl Shard {
             self.check_session(existing);
         }
         if let Some(existing) = shared.registry.session(key) {
+            self.end_restoring(existing);
             let old = self.session_mut(existing).and_then(|session| session.connection);
             if let Some(old) = old {
                 let text = "another client has connected with this client identifier";

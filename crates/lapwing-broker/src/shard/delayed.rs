@@ -95,7 +95,8 @@ impl Shard {
             let mut publish = message.publish(self.now);
             publish.qos = message.qos();
             publish.retain = retain;
-            self.publish(&publish, Source::default(), origin, false);
+            let source = Source { is_kept: true, ..Source::default() };
+            self.publish(&publish, source, origin, false);
         }
     }
 }

@@ -93,6 +93,8 @@ pub(super) struct Source<'a> {
     /// Of its topic.
     pub(super) known: Option<&'a Rc<Known>>,
     pub(super) original: Option<Original<'a>>,
+    /// Whether it has been kept until now, so that there is room for it.
+    pub(super) is_kept: bool,
 }
 
 /// A message that is being distributed.
@@ -161,7 +163,7 @@ impl Shard {
         origin: Option<SessionId>,
     ) -> usize {
         let Some(name) = publish.topic else { return 0 };
-        let Source { known, original } = source;
+        let Source { known, original, .. } = source;
         let found = match known {
             Some(known) => self.routes.again(known),
             None => self.routes.route(name),
@@ -380,6 +382,9 @@ impl Shard {
                 limits.queue_overflow == QueueOverflow::DropOldest && session.first_queued().is_some();
             if !is_first_expired && !may_drop_first {
                 self.ledger.settle(session.number(), &delivery);
+                if session.stored.is_some() {
+                    self.ledger.note_window(before, session.window().1);
+                }
                 dropped.queue_full += 1;
                 session.count_overflow();
                 if let Some(suppressed) = self.overflows.allow(self.now) {

@@ -166,12 +166,20 @@ impl Shard {
         {
             self.shared.registry.unbind(&session.key);
             self.stat.sessions_ended += 1;
-            if let Some(number) = session.number() {
+            let number = session.number();
+            if let Some(number) = number {
                 self.shared.stored.remove(id);
-                self.ledger.record(Change::SessionEnded(number));
                 self.ledger.note_window(session.window().1, 0);
+                match session.estate() {
+                    Some(after) => self.begin_estate(number, after),
+                    None => self.ledger.record(Change::SessionEnded(number)),
+                }
             }
             for (delivery, may_go_elsewhere) in session.into_undelivered() {
+                if self.estates.has(number) {
+                    // So that the next process does not find it among those that are left.
+                    self.ledger.settle(number, &delivery);
+                }
                 if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
                     self.stat.messages_dropped.session_ended += 1;
                 }

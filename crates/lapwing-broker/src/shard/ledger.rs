@@ -18,6 +18,9 @@ use crate::mail::{Mail, StoredBatch, StoredMessage};
 use crate::message::{Delivery, Message, StoredPlace};
 use crate::shared::{ShardId, StoredTargets};
 
+/// Changes that are submitted together while a shard takes up what an earlier process has stored.
+const CHANGES_MAXIMUM: usize = 1024;
+
 /// Numbers what a shard has submitted, from 1 on.
 pub(super) type Ticket = u64;
 
@@ -50,7 +53,8 @@ pub(super) struct Ledger {
 struct Questions {
     queues: Vec<SessionId>,
     counts: Vec<(SessionId, SessionNumber)>,
-    flows: Vec<(ConnectionId, SessionId)>,
+    flows: Vec<(Option<ConnectionId>, SessionId)>,
+    estates: Vec<SessionNumber>,
 }
 
 /// How far a ledger is at a moment.
@@ -194,13 +198,22 @@ impl Ledger {
         std::mem::take(&mut self.questions.counts)
     }
 
-    /// Has the messages under way of a session read, for a connection that waits for them.
-    pub(super) fn read_flows(&mut self, id: ConnectionId, session: SessionId) {
+    /// Has the messages under way of a session read, for a connection that waits for them if there is one.
+    pub(super) fn read_flows(&mut self, id: Option<ConnectionId>, session: SessionId) {
         self.questions.flows.push((id, session));
     }
 
-    pub(super) fn take_flow_reads(&mut self) -> Vec<(ConnectionId, SessionId)> {
+    pub(super) fn take_flow_reads(&mut self) -> Vec<(Option<ConnectionId>, SessionId)> {
         std::mem::take(&mut self.questions.flows)
+    }
+
+    /// Has more read of what a session has left that has ended.
+    pub(super) fn read_estate(&mut self, number: SessionNumber) {
+        self.questions.estates.push(number);
+    }
+
+    pub(super) fn take_estate_reads(&mut self) -> Vec<SessionNumber> {
+        std::mem::take(&mut self.questions.estates)
     }
 
     /// Whether all that somebody waits for is durable.
@@ -227,6 +240,13 @@ impl Shard {
     /// Somebody waits for what this turn has recorded so far.
     pub(super) fn await_recorded(&mut self) {
         self.ledger.transaction.set_awaited();
+    }
+
+    /// Does as [`submit`](Self::submit) where much has gathered.
+    pub(super) fn submit_many(&mut self) {
+        if self.ledger.changes >= CHANGES_MAXIMUM {
+            self.submit();
+        }
     }
 
     /// Gives the store what this turn has changed so far. Called before other shards learn of it.

@@ -12,6 +12,7 @@ mod delayed;
 mod deliver;
 mod disconnect;
 mod dispatch;
+mod estate;
 mod filters;
 mod handover;
 mod ledger;
@@ -55,6 +56,7 @@ use self::delayed::Delayed;
 use self::deliver::{Source, Variants};
 use self::disconnect::End;
 use self::dispatch::Dispatch;
+use self::estate::Estates;
 use self::handover::Handover;
 use self::ledger::Ledger;
 use self::route::Routes;
@@ -128,6 +130,7 @@ pub(crate) struct Shard {
     dispatch: Dispatch,
     handover: Handover,
     ledger: Ledger,
+    estates: Estates,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     routes: Routes,
@@ -184,6 +187,7 @@ impl Shard {
             dispatch: Dispatch::default(),
             handover: Handover::default(),
             ledger: Ledger::new(shared.stored.store.clone()),
+            estates: Estates::default(),
             connections: Slab::new(),
             sessions: Slab::new(),
             delayed: Delayed::default(),
@@ -366,6 +370,7 @@ impl Shard {
             Mail::QueueRead(id, read) => self.take_queue_read(id, read),
             Mail::QueueCount(id, count) => self.take_queue_count(id, count),
             Mail::Flows(connection, session, found) => self.take_flows(connection, session, *found),
+            Mail::Estate(number, left) => self.take_estate(number, *left),
             Mail::Shutdown => self.shut_down(),
         }
     }

@@ -129,6 +129,8 @@ impl Outbox {
     pub(crate) fn advance(&mut self, count: usize) {
         self.written += count;
         if self.written == self.bytes.len() {
+            // Behind a gate there may be nothing: what was to follow could not be sent.
+            self.shift_gates(self.written);
             self.bytes.clear();
             self.written = 0;
         } else if self.written > self.bytes.len() / 2 && self.written > KEPT_CAPACITY {

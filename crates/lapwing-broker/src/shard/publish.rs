@@ -90,7 +90,7 @@ impl Shard {
             }
             Ok(Receipt::New) => {
                 let original = Original::new(frame, version, &publish);
-                let source = Source { known, original };
+                let source = Source { known, original, is_kept: false };
                 // First of all, so that it goes to the store together with the message.
                 if session_id.is_stored() {
                     self.note_received(session_id, &publish);
@@ -119,15 +119,18 @@ impl Shard {
         reason_code: ReasonCode,
         is_changed: bool,
     ) -> bool {
-        if self.is_unanswerable(reason_code, publish.qos, version) {
-            // Without an acknowledgement: the client still has the message.
-            let fault = "there is no room for messages that must be stored";
-            self.fault(id, ReasonCode::QuotaExceeded, &fault);
-            return false;
-        }
         let session_id = self.open_mut(id).map(|open| open.session);
         if let (Some(session_id), Some(packet_id)) = (session_id, publish.packet_id) {
             self.note_answer(session_id, publish.qos, packet_id, reason_code);
+            if self.is_unanswerable(reason_code, publish.qos, version) {
+                // The client still has the message, which is new when it comes again.
+                if let Some(session) = self.session_mut(session_id) {
+                    session.flows().acknowledge(publish.qos, packet_id, reason_code);
+                }
+                let fault = "there is no room for messages that must be stored";
+                self.fault(id, ReasonCode::QuotaExceeded, &fault);
+                return false;
+            }
         }
         if is_changed {
             self.close_gate(id);
@@ -218,7 +221,7 @@ impl Shard {
             return self.withhold(Withheld::NotAuthorized, &client_id, name);
         }
         let reason_code = match self.admit(&open.client, name, publish) {
-            Ok(admitted) => self.pass_on(publish, &admitted, source.original, session_id, has_answer),
+            Ok(admitted) => self.pass_on(publish, &admitted, source, session_id, has_answer),
             Err(withheld) => {
                 let client_id = self.client_id(id);
                 self.withhold(withheld, &client_id, name)
@@ -262,7 +265,7 @@ impl Shard {
         &mut self,
         publish: &Publish<'_>,
         admitted: &Admitted<'_>,
-        original: Option<Original<'_>>,
+        source: Source<'_>,
         origin: SessionId,
         has_answer: bool,
     ) -> ReasonCode {
@@ -270,8 +273,9 @@ impl Shard {
         match admitted.delay_s {
             Some(delay_s) => self.delay(&message, delay_s, origin),
             None => {
-                let original = original.filter(|_| admitted.rewritten.is_none());
-                self.publish(&message, Source { known: None, original }, Some(origin), has_answer)
+                let original = source.original.filter(|_| admitted.rewritten.is_none());
+                let source = Source { known: None, original, ..source };
+                self.publish(&message, source, Some(origin), has_answer)
             }
         }
     }
@@ -309,7 +313,7 @@ impl Shard {
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
-        if self.ledger.is_full() && self.must_be_stored(message, &source) {
+        if self.ledger.is_full() && !source.is_kept && self.must_be_stored(message, &source) {
             self.stat.messages_dropped.disk_full += 1;
             return ReasonCode::QuotaExceeded;
         }
@@ -346,7 +350,9 @@ impl Shard {
             Some(known) => self.routes.again(known),
             None => self.routes.route(name),
         };
-        message.qos > QoS::AtMostOnce && found.route().stored.is_some()
+        let route = found.route();
+        let is_by_store = route.stored.is_some() || route.groups.iter().any(|group| group.is_by_store());
+        message.qos > QoS::AtMostOnce && is_by_store
     }
 
     /// Sends the PUBACK or PUBREC that the QoS demands. Before 5.0 it cannot say that the message was

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use lapwing_proto::packet::{Connect, PacketId};
+use lapwing_proto::packet::{Connect, PacketId, ReasonCode};
 use lapwing_proto::session::{Inbound, Instant, Outbound, ServerSession};
 use lapwing_proto::topic::TopicFilterBuf;
 use lapwing_store::{
-    Change, DelayedRecord, FlowState, KeyRecord, PublisherRecord, QueueCount, SessionNumber, SessionRecord,
-    StoredFlows, WillRecord,
+    Change, DelayedRecord, FlowState, KeyRecord, PublisherRecord, QueueCount, Sequence, SessionNumber,
+    SessionRecord, StoredFlows, WillRecord,
 };
 
 use super::connection::{Departing, Pending, Phase};
+use super::disconnect::End;
 use super::session::{Session, SessionKey, Will};
 use super::stored_session::StoredSession;
 use super::timer::Timer;
@@ -31,6 +32,8 @@ pub(crate) enum Remnant {
     /// Behind its session.
     Subscription(SessionNumber, TopicFilterBuf, Subscribed),
     Delayed(u64, Box<DelayedRecord>),
+    /// A session has ended, and its messages go to others.
+    Estate(SessionNumber),
 }
 
 impl Shard {
@@ -49,7 +52,9 @@ impl Shard {
                     }
                 }
                 Remnant::Delayed(number, record) => self.restore_delayed(number, *record),
+                Remnant::Estate(number) => self.begin_estate(number, Sequence(0)),
             }
+            self.submit_many();
         }
     }
 
@@ -90,7 +95,13 @@ impl Shard {
             will.due = will.due.or(Some(now + delay));
         }
         let (expires, due) = (session.expires, session.will.as_ref().and_then(|will| will.due));
+        // So that the next process counts from here on as well.
+        let is_news = record.expires.is_none() && (lost.is_some() || due.is_some());
         entry.insert(session);
+        if is_news {
+            self.record_session(id);
+            self.await_recorded();
+        }
         self.shared.registry.bind(key, id);
         self.shared.stored.add(id, number);
         if let Some(expires) = expires {
@@ -136,7 +147,19 @@ impl Shard {
             return self.shared.registry.release(&departing.key);
         };
         connection.phase = Phase::Restoring(Box::new(departing));
-        self.ledger.read_flows(id, session);
+        self.end_restoring(session);
+        if let Some(stored) = self.session_mut(session).and_then(|session| session.stored.as_mut()) {
+            stored.restoring = Some(id);
+        }
+        self.ledger.read_flows(Some(id), session);
+    }
+
+    /// A connection that waits to go on with a session has come too late: another one has.
+    pub(super) fn end_restoring(&mut self, session: SessionId) {
+        let stored = self.session_mut(session).and_then(|session| session.stored.as_mut());
+        if let Some(older) = stored.and_then(|stored| stored.restoring.take()) {
+            self.end(older, End::TakenOver, Some(ReasonCode::SessionTakenOver));
+        }
     }
 
     /// Asks the store for the messages under way of sessions that clients want to go on with.
@@ -164,16 +187,20 @@ impl Shard {
     /// It is known how far the messages of a session are: the connection that waits for that goes on.
     pub(super) fn take_flows(
         &mut self,
-        id: ConnectionId,
+        id: Option<ConnectionId>,
         session_id: SessionId,
         (flows, count): (StoredFlows, QueueCount),
     ) {
         self.restore_flows(session_id, flows, count);
+        let Some(id) = id else { return };
         let Some(connection) = self.connection_mut(id) else { return };
         if !matches!(connection.phase, Phase::Restoring(_)) {
             return;
         }
         let phase = std::mem::replace(&mut connection.phase, Phase::AwaitingConnect);
+        if let Some(stored) = self.session_mut(session_id).and_then(|session| session.stored.as_mut()) {
+            stored.restoring = None;
+        }
         let Phase::Restoring(departing) = phase else { return };
         let Departing { key, pending, identity, authentication_data, .. } = *departing;
         match pending.connect() {
@@ -218,10 +245,16 @@ impl Shard {
         let Some(stored) = &mut session.stored else { return };
         stored.is_dormant = false;
         let cursor = stored.seen;
+        let surplus = session.spill().map_or(0, |spill| spill.surplus);
         let Some(spill) = session.begin_spill(cursor) else { return };
         spill.note_count(count);
         spill.messages = spill.messages.saturating_sub(in_flight.len());
+        spill.bytes = spill.bytes.saturating_sub(in_flight_bytes);
         spill.in_flight = in_flight;
+        spill.surplus = surplus;
+        if surplus > 0 {
+            self.ledger.read_queue(id);
+        }
     }
 
     /// The parts of a CONNECT that waits.

@@ -220,10 +220,10 @@ impl Session {
         self.traffic.as_ref().map_or((0, 0), |traffic| (traffic.queue.len(), traffic.queue_bytes))
     }
 
-    /// The first message that is in flight or in memory.
-    pub(super) fn first_delivery(&self) -> Option<&Delivery> {
-        let traffic = self.traffic.as_ref()?;
-        traffic.flows.outbound.first().or(traffic.queue.front())
+    /// The messages in flight, in no order of their places, and the first of those that wait in memory.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Delivery> {
+        let traffic = self.traffic.iter();
+        traffic.flat_map(|traffic| traffic.flows.outbound.messages().chain(traffic.queue.front()))
     }
 
     /// The messages under way are those that were stored.
@@ -257,6 +257,11 @@ impl Session {
             traffic.queue = VecDeque::new();
         }
         Some(delivery)
+    }
+
+    /// Takes the delivery at the front of the queue if its message has expired.
+    pub(super) fn dequeue_expired(&mut self, now: Instant) -> Option<Delivery> {
+        if self.first_queued()?.message.is_expired(now) { self.dequeue() } else { None }
     }
 
     /// Counts a message that found the queue full.

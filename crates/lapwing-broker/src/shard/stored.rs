@@ -12,6 +12,7 @@ use lapwing_store::{
 };
 
 use super::deliver::Distribution;
+use super::session::Session;
 use super::{ConnectionId, DELIVERY_COST, SessionId, Shard};
 use crate::limit::QueueOverflow;
 use crate::mail::{Mail, StoredBatch, StoredMessage};
@@ -118,23 +119,21 @@ impl Shard {
         message: &Message,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
+            if self.estates.contains(number) {
+                return false; // it is read with the others that the session has left
+            }
             // It has ended while the message was on its way: what came behind its end is removed, too.
             self.ledger.record(lapwing_store::Change::SessionEnded(number));
             self.stat.messages_dropped.session_ended += 1;
             return false;
         };
-        let limits = &self.shared.limits;
-        let overflow = limits.queue_overflow;
-        if session.is_queue_full(limits) && overflow != QueueOverflow::DropOldest {
+        if session.is_queue_full(&self.shared.limits) && !self.make_room(id) {
             return true; // nor is there room for it where it is counted and dropped
-        }
-        if session.is_queue_full(limits) {
-            self.drop_oldest(id);
         }
         let has_room = self.has_window(id);
         let Some(session) = self.sessions.get_mut(id.index()) else { return false };
         if session.is_dormant() && session.spill().is_none() {
-            session.begin_spill(Sequence(0));
+            session.begin_spill(session.cursor());
             self.ledger.count_queue(id, number);
         } else if session.spill().is_none() && !has_room {
             session.begin_spill(Sequence(place.sequence.0 - 1));
@@ -158,17 +157,42 @@ impl Shard {
         is_needed || (used < maximum && bytes < maximum / 4)
     }
 
+    /// Drops something of a full queue; whether another message may be put there.
+    fn make_room(&mut self, id: SessionId) -> bool {
+        let (now, limits) = (self.now, &self.shared.limits);
+        let Some(session) = self.sessions.get_mut(id.index()) else { return false };
+        let before = session.window().1;
+        while session.is_queue_full(limits)
+            && let Some(expired) = session.dequeue_expired(now)
+        {
+            self.ledger.settle(session.number(), &expired);
+            self.stat.messages_dropped.expired += 1;
+        }
+        self.ledger.note_window(before, session.window().1);
+        let is_full = session.is_queue_full(limits);
+        if is_full && limits.queue_overflow == QueueOverflow::DropOldest {
+            self.drop_oldest(id);
+            return true;
+        }
+        !is_full
+    }
+
     /// Drops the first message of a queue, of which it is not known yet that it is in memory.
     fn drop_oldest(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id.index()) else { return };
-        let before = session.window().1;
+        let (before, is_dormant) = (session.window().1, session.is_dormant());
         if let Some(oldest) = session.dequeue() {
             self.ledger.settle(session.number(), &oldest);
             self.ledger.note_window(before, session.window().1);
             self.stat.messages_dropped.queue_full += 1;
         } else if let Some(spill) = session.spill_mut() {
             spill.surplus += 1;
-            self.ledger.read_queue(id);
+            if !is_dormant {
+                self.ledger.read_queue(id);
+            } else if !std::mem::replace(&mut spill.is_reading, true) {
+                // Which of them are in flight must be known first.
+                self.ledger.read_flows(None, id);
+            }
         }
     }
 
@@ -188,7 +212,7 @@ impl Shard {
             return false;
         }
         let Some(group) = self.shared.subscriptions.group(group) else { return false };
-        if exists && !group.is_served() {
+        if (exists && !group.is_served()) || self.estates.contains(number) {
             return false;
         }
         let kept = distribution.kept.clone();
@@ -254,7 +278,8 @@ impl Shard {
     pub(super) fn read_queue(&mut self, id: SessionId) {
         let Some(session) = self.session_mut(id) else { return };
         let is_wanted = session.connection.is_some() && session.window().0 < READ_BELOW;
-        if is_wanted && session.spill().is_some_and(|spill| !spill.is_reading) {
+        let is_idle = session.spill().is_some_and(|spill| !spill.is_reading);
+        if is_wanted && is_idle && self.has_window(id) {
             self.ledger.read_queue(id);
         }
     }
@@ -286,26 +311,33 @@ impl Shard {
             }
         }
         self.ask_for_flows();
+        self.ask_for_estates();
     }
 
     /// Messages of a session's queue have been read.
     pub(super) fn take_queue_read(&mut self, id: SessionId, read: QueueRead) {
-        let QueueRead { deliveries, is_all } = read;
-        let Some(session) = self.session_mut(id) else { return };
-        let before = session.window().1;
-        let Some(spill) = session.spill_mut() else { return };
+        let QueueRead { deliveries, mut is_all } = read;
+        let Some(spill) = self.session_mut(id).and_then(Session::spill_mut) else { return };
         spill.is_reading = false;
         for delivery in deliveries {
+            if !self.has_surplus(id) && !self.has_window(id) {
+                is_all = false; // what is left is read again when there is room for it
+                break;
+            }
             self.take_read(id, delivery);
         }
-        let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
-            return;
-        };
-        if is_all {
+        if is_all && let Some(session) = self.session_mut(id) {
             session.end_spill();
+        } else if self.has_surplus(id) {
+            self.ledger.read_queue(id);
         }
-        self.ledger.note_window(before, session.window().1);
         self.pump(id);
+    }
+
+    /// Whether the first messages of a queue that are read are to be dropped.
+    fn has_surplus(&mut self, id: SessionId) -> bool {
+        let session = self.session_mut(id);
+        session.and_then(|session| session.spill()).is_some_and(|spill| spill.surplus > 0)
     }
 
     fn take_read(&mut self, id: SessionId, stored: StoredDelivery) {
@@ -317,18 +349,20 @@ impl Shard {
         let number = session.number();
         let Some(spill) = session.spill_mut() else { return };
         spill.after = place.sequence;
-        spill.messages = spill.messages.saturating_sub(1);
-        spill.bytes =
-            spill.bytes.saturating_sub(delivery.as_ref().map_or(0, |delivery| delivery.message.size()));
         if spill.in_flight.contains(&place.sequence) {
             return;
         }
+        spill.messages = spill.messages.saturating_sub(1);
+        spill.bytes =
+            spill.bytes.saturating_sub(delivery.as_ref().map_or(0, |delivery| delivery.message.size()));
         let is_surplus = spill.surplus > 0;
         spill.surplus -= usize::from(is_surplus);
         match delivery {
             Some(delivery) if !is_surplus => {
                 session.note_seen(place.sequence);
+                let before = session.window().1;
                 session.enqueue(delivery);
+                self.ledger.note_window(before, session.window().1);
             }
             _ => {
                 self.stat.messages_dropped.queue_full += 1;

@@ -2,6 +2,7 @@
 
 use lapwing_store::{QueueCount, Sequence, SessionNumber};
 
+use super::ConnectionId;
 use super::session::Session;
 
 /// A session that outlives the process.
@@ -12,6 +13,8 @@ pub(super) struct StoredSession {
     pub(super) is_dormant: bool,
     /// The last of its messages that came into memory. What does not wait there is done with, up to here.
     pub(super) seen: Sequence,
+    /// The connection that waits until they have been looked at.
+    pub(super) restoring: Option<ConnectionId>,
     spill: Option<Box<Spill>>,
 }
 
@@ -32,7 +35,7 @@ pub(super) struct Spill {
 
 impl StoredSession {
     pub(super) fn new(number: SessionNumber) -> Self {
-        Self { number, is_dormant: false, seen: Sequence(0), spill: None }
+        Self { number, is_dormant: false, seen: Sequence(0), restoring: None, spill: None }
     }
 
     /// One that was stored by an earlier process.
@@ -92,7 +95,10 @@ impl Session {
     /// The last place before which, and at which, nothing waits for the session.
     pub(super) fn cursor(&self) -> Sequence {
         let Some(stored) = &self.stored else { return Sequence(0) };
-        let first = self.first_delivery().and_then(|delivery| delivery.place);
-        first.map_or(stored.seen, |place| Sequence(place.get().sequence.0 - 1))
+        let first =
+            self.waiting().filter_map(|delivery| delivery.place).map(|place| place.get().sequence).min();
+        let before = first.map_or(stored.seen, |first| Sequence(first.0 - 1));
+        // What is in flight since before a restart stands among those that are in the store only.
+        self.spill().map_or(before, |spill| before.min(spill.after))
     }
 }

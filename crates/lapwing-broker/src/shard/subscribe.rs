@@ -222,6 +222,8 @@ impl Shard {
                 identifier: subscribed.identifier.map(SubscriptionIdentifier::get),
             };
             self.ledger.record(Change::Subscribed(number, filter.as_str().into(), record));
+            // What is retained for it may go to the store before SUBACK is there to wait for this.
+            self.await_recorded();
         }
     }
 

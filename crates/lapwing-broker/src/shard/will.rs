@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deliver::Source;
 use super::session::Will;
 use super::timer::Timer;
 use super::{SessionId, Shard};
@@ -46,7 +47,8 @@ impl Shard {
         let Some(name) = publish.topic else { return };
         match self.admit(&client, name, &publish) {
             Ok(admitted) => {
-                self.pass_on(&publish, &admitted, None, id, false);
+                let source = Source { is_kept: true, ..Source::default() };
+                self.pass_on(&publish, &admitted, source, id, false);
             }
             Err(withheld) => {
                 self.withhold(withheld, &excerpt(&client.client_id), name);

@@ -268,9 +268,9 @@ impl<M> Outbound<M> {
         self.close(packet_id)
     }
 
-    /// The first message that the peer has not received as far as is known.
-    pub fn first(&self) -> Option<&M> {
-        self.slots.iter().find_map(|slot| match slot {
+    /// The messages that the peer has not received as far as is known, in the order in which they were first sent.
+    pub fn messages(&self) -> impl Iterator<Item = &M> {
+        self.slots.iter().filter_map(|slot| match slot {
             Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
             _ => None,
         })

@@ -1,6 +1,7 @@
 //! A disk that fails and loses power when a test wants it.
 
 use std::io;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Durability, Engine, EngineError, KeyRange, MemoryEngine, Space, Visit, WriteBatch};
@@ -92,6 +93,18 @@ impl FaultyDisk {
     /// Lets a write or sync fail after `calls` more that do not.
     pub fn fail_after(&self, calls: u64, fault: Fault) {
         self.lock().fault = Some((calls, fault));
+    }
+
+    /// How many keys there are in a space now, durable or not.
+    pub fn len(&self, space: Space) -> usize {
+        let mut count = 0;
+        let current = Arc::clone(&self.lock().current);
+        // It is in memory, where reading does not fail.
+        let _ = current.scan(space, (Bound::Unbounded, Bound::Unbounded), &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
