@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use crate::engine::KeyRange;
+use crate::engine::{KEY_LIMIT, KeyRange};
 use crate::record::{FlowKey, Sequence, SessionNumber};
 
 /// In `Meta`: the next numbers to give.
@@ -12,6 +12,9 @@ const ENDED: &[u8] = b"ended/";
 
 /// In `Meta`: before the number of a session that is over, and whose messages still go to others.
 const CLOSED: &[u8] = b"closed/";
+
+/// Bytes of the longest filter that a stored subscription can have.
+pub const FILTER_MAXIMUM: usize = KEY_LIMIT - 8;
 
 pub(crate) fn session(session: SessionNumber) -> [u8; 8] {
     session.0.to_be_bytes()

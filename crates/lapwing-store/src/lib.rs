@@ -30,6 +30,7 @@ mod value;
 mod writer;
 
 pub use inbox::{Condition, QueueRequest, Store};
+pub use key::FILTER_MAXIMUM;
 pub use queue::{QueueCount, QueueRead, StoredDelivery, StoredFlows};
 pub use record::{
     Change, DelayedRecord, FlowKey, FlowState, KeyRecord, Place, PublisherRecord, QueueTarget, QueuedMessage,

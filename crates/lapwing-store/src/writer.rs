@@ -62,9 +62,13 @@ pub struct Writer {
     is_awaited: bool,
     is_unsynced: bool,
     is_stopping: bool,
+    /// Turns since something was done at leisure.
+    busy_turns: u32,
     space_checked: Option<Instant>,
 }
 
+/// Turns without rest, after which what can wait has its turn.
+const BUSY_TURNS: u32 = 16;
 /// Entries removed in a step of what is done besides.
 const STEP: usize = 512;
 /// Sessions looked at in a step of the search for messages without one.
@@ -98,6 +102,7 @@ impl Writer {
             is_awaited: false,
             is_unsynced: false,
             is_stopping: false,
+            busy_turns: 0,
             space_checked: None,
         };
         Ok((store, writer))
@@ -145,15 +150,19 @@ impl Writer {
     fn try_turn(&mut self, wait: Option<Duration>) -> Result<(), EngineError> {
         let requests = self.inbox.take(wait);
         self.check_space();
-        if requests.is_empty() && !self.is_stopping {
-            self.work_at_leisure()?;
-        }
+        self.busy_turns = if requests.is_empty() { BUSY_TURNS } else { self.busy_turns + 1 };
         let mut size = 0;
         for (request, bytes) in requests {
             size += bytes;
             self.handle(request)?;
         }
         self.flush()?;
+        // Now and then also while there is more urgent work, or the disk would fill with what nobody needs.
+        if self.busy_turns >= BUSY_TURNS && !self.is_stopping {
+            self.busy_turns = 0;
+            self.work_at_leisure()?;
+            self.flush()?;
+        }
         if self.is_awaited || self.is_stopping {
             if self.is_unsynced {
                 self.engine.sync(self.options.durability)?;

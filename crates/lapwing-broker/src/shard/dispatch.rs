@@ -104,12 +104,13 @@ impl Shard {
     /// Holds a connection back whose messages another shard has no room for: its bytes wait, and no more are
     /// read, until there is room. Whether it is.
     pub(super) fn hold_back(&mut self, id: ConnectionId) -> bool {
-        if !std::mem::take(&mut self.dispatch.is_full) {
+        // Whoever fills the store waits for it, and for nobody's mailbox.
+        let fills_store = self.ledger.take_recorded() && self.ledger.is_behind();
+        if !std::mem::take(&mut self.dispatch.is_full) && !fills_store {
             return false;
         }
-        // Its own mailbox is none of them: nobody would tell this shard of room in there.
-        let others = self.shared.shards().filter(|&other| other != self.id);
-        let mut full = others.map(|other| self.shared.mailbox(other)).filter(|mailbox| mailbox.is_full());
+        let mailboxes = self.shared.mailboxes.iter();
+        let mut full = mailboxes.filter(|mailbox| mailbox.is_full());
         let store_is_behind =
             self.ledger.store().is_some_and(|store| store.is_behind() && store.await_room());
         if !store_is_behind && !full.any(crate::mailbox::MailboxSender::await_room) {
@@ -154,8 +155,9 @@ impl Shard {
     }
 
     /// Mail of this cost has been handled: whoever waits for room is told.
-    pub(super) fn settle_mail(&self, cost: usize) {
+    pub(super) fn settle_mail(&mut self, cost: usize) {
         if self.mailbox.settle(cost) {
+            self.release_held();
             for other in self.shared.shards().filter(|&other| other != self.id) {
                 self.shared.mailbox(other).send(Mail::Room);
             }

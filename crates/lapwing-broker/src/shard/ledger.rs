@@ -31,6 +31,8 @@ pub(super) struct Ledger {
     /// What this turn has changed.
     transaction: Transaction,
     changes: usize,
+    /// Whether something was recorded since this was last asked.
+    is_recorded: bool,
     /// Messages in it.
     queued: u32,
     /// The same messages for the shards of their sessions, which get them when they are durable.
@@ -87,6 +89,7 @@ impl Ledger {
 
     /// Adds a change to this turn's.
     pub(super) fn record(&mut self, change: Change) {
+        self.is_recorded = true;
         self.changes += 1;
         self.transaction.push(change);
     }
@@ -173,6 +176,11 @@ impl Ledger {
     /// A session's messages in memory took so many bytes before, and take so many now.
     pub(super) fn note_window(&mut self, before: usize, now: usize) {
         self.window_bytes = self.window_bytes + now - before;
+    }
+
+    /// Whether something was recorded since this was last asked.
+    pub(super) fn take_recorded(&mut self) -> bool {
+        std::mem::take(&mut self.is_recorded)
     }
 
     /// Whether so much waits for the store that those who publish should wait.

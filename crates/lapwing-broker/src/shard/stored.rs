@@ -74,8 +74,8 @@ impl Shard {
         let message = distribution.message();
         self.spent += DELIVERY_COST * targets.queue.len() + message.size();
         self.ledger.queue(message, fields, targets, clock);
-        let is_full = |(shard, _): &(ShardId, _)| *shard != self.id && self.shared.mailbox(*shard).is_full();
-        if self.ledger.is_behind() || targets.recipients.iter().any(is_full) {
+        let is_full = |(shard, _): &(ShardId, _)| self.shared.mailbox(*shard).is_full();
+        if targets.recipients.iter().any(is_full) {
             self.dispatch.note_full();
         }
         targets.queue.len()

@@ -7,7 +7,7 @@ use lapwing_proto::packet::{
     SubscriptionIdentifier, SubscriptionOptions, Unsubscribe,
 };
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
-use lapwing_store::{Change, SubscriptionRecord};
+use lapwing_store::{Change, FILTER_MAXIMUM, SubscriptionRecord};
 
 use super::retained::{Found, Replay};
 use super::{ConnectionId, SessionId, Shard};
@@ -182,7 +182,7 @@ impl Shard {
         }
         let name = filter.as_filter();
         subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
-        if session_id.is_stored() && self.ledger.is_full() {
+        if session_id.is_stored() && (self.ledger.is_full() || name.as_str().len() > FILTER_MAXIMUM) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let added = self.shared.subscriptions.subscribe(session_id, name, subscribed);
