@@ -34,7 +34,7 @@ pub enum Fault {
     /// The disk is full.
     StorageFull,
     /// The device has an error.
-    Device,
+    InputOutput,
 }
 
 /// What ends.
@@ -137,7 +137,7 @@ impl Disk {
             Some((0, fault)) => {
                 let source = match fault {
                     Fault::StorageFull => io::ErrorKind::StorageFull.into(),
-                    Fault::Device => io::Error::other("input/output error"),
+                    Fault::InputOutput => io::Error::other("input/output error"),
                 };
                 self.failed = true;
                 self.fault = None;

@@ -42,7 +42,7 @@ fn what_fails_is_not_told_and_nothing_is_afterwards() {
         let mut bench = Bench::new(9);
         let first = bench.make([queued("1", &[1])]);
         assert_eq!(first, Sequence(1));
-        bench.disk.fail_after(calls % 2, Fault::Device);
+        bench.disk.fail_after(calls % 2, Fault::InputOutput);
         let told = bench.submit([queued("2", &[1])]);
         assert!(bench.writer.turn(Some(Duration::ZERO)).is_err());
         assert_eq!(bench.store.condition(), crate::Condition::Failed);

@@ -238,7 +238,7 @@ impl Simulation {
         let calls = self.random.below(3) as u64;
         let mut world = self.broker.world();
         if is_in_the_middle && let Some(disk) = world.plan.disk.clone() {
-            disk.fail_after(calls, Fault::Device);
+            disk.fail_after(calls, Fault::InputOutput);
             world.store_turn();
             for at in 0..world.shards.len() {
                 world.turn(at);

@@ -142,7 +142,7 @@ fn nothing_is_acknowledged_once_the_store_has_failed() {
     let (s, p) = (broker.resume(V5, "s"), broker.resume(V5, "p"));
     s.subscribe("t", 2);
     // The write succeeds, the sync does not.
-    broker.disk().fail_after(1, lapwing_store::engine::Fault::Device);
+    broker.disk().fail_after(1, lapwing_store::engine::Fault::InputOutput);
     send(&p, "t", "1", 1);
     assert!(broker.world().writer.is_none());
     p.expect_nothing();
