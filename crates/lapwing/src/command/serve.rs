@@ -79,6 +79,13 @@ fn log(level: LogLevel) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    // What libraries say by way of `log`: as a rule only what is wrong.
+    log::set_max_level(match level {
+        tracing::Level::TRACE => log::LevelFilter::Trace,
+        tracing::Level::DEBUG => log::LevelFilter::Debug,
+        tracing::Level::ERROR => log::LevelFilter::Error,
+        _ => log::LevelFilter::Warn,
+    });
 }
 
 /// Every connection takes a descriptor: as many as the system gives.
