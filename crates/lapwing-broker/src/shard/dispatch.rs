@@ -103,7 +103,12 @@ impl Shard {
 
     /// Holds a connection back whose messages another shard has no room for: its bytes wait, and no more are
     /// read, until there is room. Whether it is.
+    #[inline]
     pub(super) fn hold_back(&mut self, id: ConnectionId) -> bool {
+        (self.dispatch.is_full || self.ledger.is_recorded()) && self.hold_back_if_full(id)
+    }
+
+    fn hold_back_if_full(&mut self, id: ConnectionId) -> bool {
         // Whoever fills the store waits for it, and for nobody's mailbox.
         let fills_store = self.ledger.take_recorded() && self.ledger.is_behind();
         if !std::mem::take(&mut self.dispatch.is_full) && !fills_store {

@@ -31,7 +31,7 @@ pub(super) struct Ledger {
     /// What this turn has changed.
     transaction: Transaction,
     changes: usize,
-    /// Whether something was recorded since this was last asked.
+    /// Whether something was recorded since somebody last asked.
     is_recorded: bool,
     /// Messages in it.
     queued: u32,
@@ -178,7 +178,13 @@ impl Ledger {
         self.window_bytes = self.window_bytes + now - before;
     }
 
-    /// Whether something was recorded since this was last asked.
+    /// Whether something was recorded since [`take_recorded`](Self::take_recorded) was called.
+    #[inline]
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recorded
+    }
+
+    /// The same; from here on, since now.
     pub(super) fn take_recorded(&mut self) -> bool {
         std::mem::take(&mut self.is_recorded)
     }

@@ -215,7 +215,7 @@ impl<M> Outbound<M> {
     /// is given; otherwise the message is given and nothing is sent `[MQTT-4.3.3-4]`. `None` if no message
     /// waits under that identifier: a PUBREL with "packet identifier not found" then answers it, or a plain
     /// PUBREL where [`awaits_pubcomp`](Self::awaits_pubcomp).
-    #[inline]
+    #[inline(always)]
     pub fn pubrec(&mut self, packet_id: PacketId, accepted: bool) -> Result<Option<M>, SessionError> {
         let Some(index) = self.index(packet_id) else { return Ok(None) };
         match &self.slots[index] {
@@ -249,7 +249,7 @@ impl<M> Outbound<M> {
     }
 
     /// A PUBCOMP has arrived; `false` if nothing waits under that identifier.
-    #[inline]
+    #[inline(always)]
     pub fn pubcomp(&mut self, packet_id: PacketId) -> Result<bool, SessionError> {
         match self.slot(packet_id) {
             Some(Slot::AwaitPubComp(_)) => {
