@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use lapwing_net::{Address, ListenError, Listener};
@@ -128,36 +128,48 @@ impl Broker {
         let shared = Shared::new(config.limits, rules, config.hooks, &config.sharding, senders, stored);
         let mut broker = Self { listening, shared: Arc::new(shared), threads: Vec::new(), writer: None };
         let mut remnants = Vec::new();
-        // Nobody is let in before every shard has its sessions.
-        let is_ready = Arc::new(Barrier::new(polls.len() + 1));
+        // Nobody is let in before every shard has its sessions, nor if one cannot have them.
+        let (ready, is_ready) = mpsc::channel();
+        let mut starts = Vec::new();
         for (id, (poll, mailbox)) in broker.shared.shards().zip(polls) {
             let shared = Arc::clone(&broker.shared);
             // The first one accepts for all.
             let listeners = std::mem::take(&mut listeners);
-            let (sender, receiver) = std::sync::mpsc::sync_channel(remnant::UNDER_WAY);
+            let (sender, receiver) = mpsc::sync_channel(remnant::UNDER_WAY);
             remnants.push(sender);
-            let is_ready = Arc::clone(&is_ready);
+            let ready = ready.clone();
+            let (start, is_started) = mpsc::channel();
+            starts.push(start);
             let run = move || {
                 let mut shard = Shard::new(id, shared, mailbox);
                 shard.restore(receiver, clock.now());
-                is_ready.wait();
-                EventLoop::new(poll, shard, listeners, clock)?.run()
+                drop(ready);
+                match is_started.recv() {
+                    Ok(()) => EventLoop::new(poll, shard, listeners, clock)?.run(),
+                    Err(_) => Ok(()),
+                }
             };
             let name = format!("shard-{}", id.index());
             broker.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
         let recovered = match writer {
-            Some((_, writer)) => {
+            Some((store, writer)) => {
                 let result = remnant::share_out(&writer.recovered(), &broker.shared, &remnants, clock.now());
-                broker.writer =
-                    Some(std::thread::Builder::new().name("store".into()).spawn(|| write(writer))?);
+                broker.writer = Some(
+                    std::thread::Builder::new().name("store".into()).spawn(move || write(writer, &store))?,
+                );
                 result
             }
             None => Ok(()),
         };
-        drop(remnants);
-        is_ready.wait();
+        drop((remnants, ready));
+        // It ends when the last of them has dropped its end: nothing is ever sent.
+        let _: Result<(), _> = is_ready.recv();
         recovered?;
+        for start in starts {
+            // It fails only where the thread has ended, which is seen when it is joined.
+            let _ = start.send(());
+        }
         Ok(broker)
     }
 
@@ -251,7 +263,15 @@ fn open(store: StoreConfig, senders: &[MailboxSender]) -> Result<(Store, Writer)
 }
 
 /// The work of the store's thread.
-fn write(writer: Writer) -> Result<(), EngineError> {
+fn write(writer: Writer, store: &Store) -> Result<(), EngineError> {
+    /// However the thread ends, nobody waits for it any more.
+    struct End<'a>(&'a Store);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let _end = End(store);
     let result = writer.run().map(drop);
     if let Err(error) = &result {
         tracing::error!(%error, "the store has failed: nothing is acknowledged any more, and the broker stops");

@@ -124,6 +124,11 @@ impl Store {
         self.inbox.send(Request::Stop, 0);
     }
 
+    /// There is no writer any more: nobody is to wait for it.
+    pub fn end(&self) {
+        self.inbox.fail();
+    }
+
     /// A number for a new session.
     pub fn next_session(&self) -> SessionNumber {
         SessionNumber(self.inbox.next_session.fetch_add(1, Ordering::Relaxed))
@@ -184,7 +189,7 @@ impl Inbox {
     /// Requests of this size have been handled.
     pub(crate) fn settle(&self, size: usize) {
         let left = self.bytes.fetch_sub(size, Ordering::SeqCst) - size;
-        if left <= BACKLOG_BYTES / 2 && self.is_awaited.swap(false, Ordering::SeqCst) {
+        if left <= BACKLOG_BYTES && self.is_awaited.swap(false, Ordering::SeqCst) {
             (self.on_room)();
         }
     }
@@ -197,6 +202,12 @@ impl Inbox {
             Condition::Failed => 2,
         };
         Condition::from_number(self.condition.swap(number, Ordering::Relaxed))
+    }
+
+    /// Nothing is durable any more. Everybody is woken, so that none waits for what never comes.
+    pub(crate) fn fail(&self) {
+        self.set_condition(Condition::Failed);
+        (self.on_room)();
     }
 
     pub(crate) fn next_session(&self) -> u64 {

@@ -38,6 +38,8 @@ struct Cache {
 
 /// Messages looked at in a step of a sweep.
 const SWEEP_STEP: usize = 128;
+/// Sessions behind these messages, beside those of the last one.
+const SWEEP_HOLDERS: usize = 4096;
 /// Bytes that one known number takes, about.
 const KNOWN_BYTES: usize = 24;
 
@@ -115,16 +117,17 @@ impl SharedMessages {
         if self.swept.is_none() {
             self.needs_sweep = false;
         }
-        let mut looked_at = Vec::new();
+        let (mut looked_at, mut holders_count, mut is_all) = (Vec::new(), 0, true);
         let after = self.swept.map(key::sequence);
         let first = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
         engine.scan(Space::Message, (first, Bound::Unbounded), &mut |key, value| {
-            let holders = split(value).map_or(Vec::new(), |(holders, _)| holders.collect());
+            let holders: Vec<_> = split(value).map_or(Vec::new(), |(holders, _)| holders.collect());
+            holders_count += holders.len();
             looked_at.extend(key::parse_sequence(key).map(|sequence| (sequence, holders)));
-            if looked_at.len() < SWEEP_STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            is_all = looked_at.len() < SWEEP_STEP && holders_count < SWEEP_HOLDERS;
+            if is_all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        self.swept =
-            looked_at.last().map(|&(sequence, _)| sequence).filter(|_| looked_at.len() == SWEEP_STEP);
+        self.swept = looked_at.last().map(|&(sequence, _)| sequence).filter(|_| !is_all);
         for (sequence, holders) in looked_at {
             if !self.waiting.contains_key(&sequence) && !is_held(engine, sequence, holders)? {
                 batch.remove(Space::Message, &key::sequence(sequence));

@@ -34,6 +34,10 @@ pub struct QueueRead {
     pub deliveries: Vec<StoredDelivery>,
     /// Whether there are none behind them.
     pub is_all: bool,
+    /// The last place that was looked at, if there was one.
+    pub last: Option<Sequence>,
+    /// Places whose messages are not there: they are of no use.
+    pub missing: Vec<Place>,
 }
 
 /// How much waits for a session.
@@ -78,9 +82,16 @@ impl Reader<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        let deliveries: Result<Vec<_>, _> =
-            found.into_iter().filter_map(|found| self.complete(found).transpose()).collect();
-        Ok(QueueRead { deliveries: deliveries?, is_all })
+        let mut read =
+            QueueRead { is_all, last: found.last().map(|found| found.sequence), ..QueueRead::default() };
+        for found in found {
+            let place = Place { sequence: found.sequence, is_shared: found.header.is_shared };
+            match self.complete(found)? {
+                Some(delivery) => read.deliveries.push(delivery),
+                None => read.missing.push(place),
+            }
+        }
+        Ok(read)
     }
 
     pub(crate) fn count(&self, session: SessionNumber) -> Result<QueueCount, EngineError> {

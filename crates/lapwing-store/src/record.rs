@@ -213,7 +213,12 @@ impl Transaction {
     pub(crate) fn size(&self) -> usize {
         let size = |change: &Change| match change {
             Change::Queued(queued) => queued.message.len() + 32 * queued.targets.len(),
-            Change::Retained(_, record) => record.message.len(),
+            Change::Session(_, record) => {
+                size_of::<SessionRecord>() + record.will.as_ref().map_or(0, |will| will.message.len())
+            }
+            Change::Subscribed(_, filter, _) | Change::Unsubscribed(_, filter) => filter.len(),
+            Change::Retained(topic, record) => topic.len() + record.message.len(),
+            Change::Unretained(topic) => topic.len(),
             Change::Delayed(_, record) => record.message.len(),
             _ => 0,
         };

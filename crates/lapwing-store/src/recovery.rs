@@ -22,8 +22,15 @@ const EVERYTHING: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbou
 /// The numbers that an engine's data was left with, and the sessions that are over of which something is left.
 pub(crate) fn counters(engine: &dyn Engine) -> Result<(Counters, Vec<SessionNumber>), EngineError> {
     let stored = engine.get(Space::Meta, key::COUNTERS)?;
-    let stored = stored.as_deref().and_then(value::read_all::<Counters>);
-    let mut counters = stored.unwrap_or(Counters { sequence: 1, session: 1 });
+    let mut counters = match stored.as_deref().map(value::read_all::<Counters>) {
+        Some(Some(counters)) => counters,
+        // With other numbers new messages would take the places of those there are.
+        Some(None) => {
+            let what = "the entry `counters` cannot be read".to_owned();
+            return Err(EngineError::Corrupt { file: Space::Meta.name().into(), offset: 0, what });
+        }
+        None => Counters { sequence: 1, session: 1 },
+    };
     // A number may have been given out and used just before the end.
     for space in [Space::Session, Space::Queue, Space::Flow] {
         let last = engine.last_key(space)?.as_deref().and_then(key::parse_session);

@@ -71,6 +71,8 @@ pub struct Writer {
 const BUSY_TURNS: u32 = 16;
 /// Entries removed in a step of what is done besides.
 const STEP: usize = 512;
+/// Sessions that are over and looked at in a step.
+const ENDED_STEP: usize = 256;
 /// Sessions looked at in a step of the search for messages without one.
 const ORPHAN_STEP: usize = 64;
 
@@ -141,8 +143,8 @@ impl Writer {
     pub fn turn(&mut self, wait: Option<Duration>) -> Result<(), EngineError> {
         let result = self.try_turn(wait);
         if result.is_err() {
-            self.inbox.set_condition(Condition::Failed);
             self.waiting.clear();
+            self.inbox.fail();
         }
         result
     }
@@ -305,17 +307,20 @@ impl Writer {
 
     /// Does some of what need not be done at once: removing what nobody needs any more.
     fn work_at_leisure(&mut self) -> Result<(), EngineError> {
-        if let Some(&session) = self.ended.front() {
-            if self.remove_some(session)? {
-                self.batch.remove(Space::Meta, &key::ended(session));
-                self.ended.pop_front();
+        for _ in 0..ENDED_STEP {
+            let Some(&session) = self.ended.front() else { break };
+            if !self.remove_some(session)? {
+                break;
             }
-            return Ok(());
+            self.batch.remove(Space::Meta, &key::ended(session));
+            self.ended.pop_front();
         }
         if let Some(after) = self.orphans {
             return self.look_for_orphans(after);
         }
         if self.shared.needs_sweep() {
+            // It looks at what the engine has.
+            self.flush()?;
             self.shared.sweep(&*self.engine, &mut self.batch)?;
         }
         Ok(())

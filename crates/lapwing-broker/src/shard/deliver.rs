@@ -276,10 +276,14 @@ impl Shard {
 
     /// Passes a message to the member of a shared subscription whose turn it is. `false` if there is none.
     pub(super) fn deliver_to_member(&mut self, group: &Group, distribution: &mut Distribution<'_>) -> bool {
-        match Member::choose(group) {
-            Some(member) => self.deliver_to_chosen(&member, distribution),
-            None => false,
+        // One whose session is ending at this moment is passed over.
+        for _ in 0..group.len() {
+            let Some(member) = Member::choose(group) else { return false };
+            if self.deliver_to_chosen(&member, distribution) {
+                return true;
+            }
         }
+        false
     }
 
     /// The members of shared subscriptions whose turn it is.
@@ -364,6 +368,11 @@ impl Shard {
             dropped.too_large += 1;
             if let Some(packet_id) = packet_id {
                 session.give_up(packet_id, &mut self.ledger);
+            }
+            if !session.replays.is_empty() {
+                // Nothing has been written that would let them go on.
+                let id = connection.id;
+                self.schedule_replay(id);
             }
         }
     }

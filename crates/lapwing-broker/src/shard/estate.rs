@@ -73,7 +73,7 @@ impl Shard {
 
     /// Some of what a session has left has been read.
     pub(super) fn take_estate(&mut self, number: SessionNumber, (flows, read): (StoredFlows, QueueRead)) {
-        let QueueRead { deliveries, is_all } = read;
+        let QueueRead { deliveries, is_all, last, .. } = read;
         let begun = |(_, state): &(u16, FlowState)| match state {
             FlowState::Sent(sequence) => Some(*sequence),
             _ => None,
@@ -81,11 +81,13 @@ impl Shard {
         let begun: HashSet<Sequence> = flows.sent.iter().filter_map(begun).collect();
         for delivery in deliveries {
             let place = delivery.place;
-            self.estates.after.insert(number, place.sequence);
             // One that the client may have already goes to nobody [MQTT-4.8.2-5].
             let is_passed = !begun.contains(&place.sequence) && self.pass_left(delivery);
             self.stat.messages_dropped.session_ended += u64::from(!is_passed);
             self.ledger.record(Change::Settled(number, place));
+        }
+        if let Some(last) = last {
+            self.estates.after.insert(number, last);
         }
         if is_all {
             self.estates.after.remove(&number);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{PacketId, QoS};
-use lapwing_store::{Change, Condition, FlowKey, FlowState, SessionNumber, Store, Transaction};
+use lapwing_store::{Change, Condition, FlowKey, FlowState, Place, SessionNumber, Store, Transaction};
 
 use super::connection::Connection;
 use super::deliver::mark_dirty;
@@ -50,10 +50,15 @@ pub(super) struct Ledger {
     questions: Questions,
 }
 
+/// Queues of a shard that are read at a time.
+const READS_MAXIMUM: usize = 8;
+
 /// What a turn wants to know of the store, once it has what the turn has changed.
 #[derive(Debug, Default)]
 struct Questions {
-    queues: Vec<SessionId>,
+    queues: VecDeque<SessionId>,
+    /// Queues that are being read.
+    reading: usize,
     counts: Vec<(SessionId, SessionNumber)>,
     flows: Vec<(Option<ConnectionId>, SessionId)>,
     estates: Vec<SessionNumber>,
@@ -96,8 +101,15 @@ impl Ledger {
 
     /// The client has a message of a stored session, or will never have it.
     pub(super) fn settle(&mut self, number: Option<SessionNumber>, delivery: &Delivery) {
-        if let (Some(number), Some(place)) = (number, delivery.place) {
-            self.record(Change::Settled(number, place.get()));
+        if let Some(place) = delivery.place {
+            self.settle_place(number, place.get());
+        }
+    }
+
+    /// What waits at a place is of no use to a session any more.
+    pub(super) fn settle_place(&mut self, number: Option<SessionNumber>, place: Place) {
+        if let Some(number) = number {
+            self.record(Change::Settled(number, place));
         }
     }
 
@@ -196,11 +208,26 @@ impl Ledger {
 
     /// Has more of a session's queue read.
     pub(super) fn read_queue(&mut self, id: SessionId) {
-        self.questions.queues.push(id);
+        self.questions.queues.push_back(id);
     }
 
-    pub(super) fn take_reads(&mut self) -> Vec<SessionId> {
-        std::mem::take(&mut self.questions.queues)
+    /// The next session of whose queue more is to be read, if it may be now: what has been read and is on its way takes
+    /// memory that nobody has counted. The others have their turn when answers have come.
+    pub(super) fn next_read(&mut self) -> Option<SessionId> {
+        if self.questions.reading >= READS_MAXIMUM {
+            return None;
+        }
+        self.questions.queues.pop_front()
+    }
+
+    /// A queue is being read.
+    pub(super) fn begin_read(&mut self) {
+        self.questions.reading += 1;
+    }
+
+    /// What was read has come.
+    pub(super) fn note_read(&mut self) {
+        self.questions.reading -= 1;
     }
 
     /// Has a session's queue counted.

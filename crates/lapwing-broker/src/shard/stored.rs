@@ -286,13 +286,14 @@ impl Shard {
 
     /// Asks the store for what this turn wants to know. Called when all that the turn has changed is submitted.
     pub(super) fn ask_store(&mut self) {
-        for id in self.ledger.take_reads() {
+        while let Some(id) = self.ledger.next_read() {
             let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
                 continue;
             };
             let Some(number) = session.number() else { continue };
             let Some(spill) = session.spill_mut().filter(|spill| !spill.is_reading) else { continue };
             spill.is_reading = true;
+            self.ledger.begin_read();
             let request = QueueRequest {
                 session: number,
                 after: spill.after,
@@ -316,15 +317,27 @@ impl Shard {
 
     /// Messages of a session's queue have been read.
     pub(super) fn take_queue_read(&mut self, id: SessionId, read: QueueRead) {
-        let QueueRead { deliveries, mut is_all } = read;
-        let Some(spill) = self.session_mut(id).and_then(Session::spill_mut) else { return };
+        self.ledger.note_read();
+        let QueueRead { deliveries, mut is_all, last, missing } = read;
+        let found = self.sessions.get_mut(id.index()).filter(|session| session.id == id);
+        let Some(session) = found else { return };
+        for place in missing {
+            self.ledger.settle_place(session.number(), place);
+        }
+        let Some(spill) = session.spill_mut() else { return };
         spill.is_reading = false;
+        let mut is_whole = true;
         for delivery in deliveries {
             if !self.has_surplus(id) && !self.has_window(id) {
-                is_all = false; // what is left is read again when there is room for it
+                // What is left is read again when there is room for it.
+                (is_all, is_whole) = (false, false);
                 break;
             }
             self.take_read(id, delivery);
+        }
+        let spill = self.session_mut(id).and_then(Session::spill_mut);
+        if let (Some(spill), Some(last), true) = (spill, last, is_whole) {
+            spill.after = spill.after.max(last);
         }
         if is_all && let Some(session) = self.session_mut(id) {
             session.end_spill();

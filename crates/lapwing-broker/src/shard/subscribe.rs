@@ -300,11 +300,11 @@ impl Shard {
         if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
             session.memberships -= u32::from(filter.share_name().is_some());
+            if let Some(number) = session.number() {
+                self.ledger.record(Change::Unsubscribed(number, filter.as_str().into()));
+            }
         }
         session.replays.remove(&owned);
-        if let Some(number) = session.number() {
-            self.ledger.record(Change::Unsubscribed(number, filter.as_str().into()));
-        }
         if self.shared.subscriptions.unsubscribe(session_id, filter) {
             self.observe(id, |client| Event::Unsubscribed { client, filter });
             ReasonCode::Success

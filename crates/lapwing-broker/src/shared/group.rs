@@ -68,7 +68,7 @@ impl Group {
     }
 
     /// How many members there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let members = self.members();
         members.connected.len() + members.absent.len()
     }

@@ -158,7 +158,7 @@ pub enum EngineError {
         source: io::Error,
     },
     /// The data is not what was written.
-    #[error("{} is corrupt at byte {offset}: {what}; `lapwing store check` looks at all of it, and `repair` saves what can be read", file.display())]
+    #[error("{} is corrupt at byte {offset}: {what}", file.display())]
     Corrupt {
         /// Where.
         file: PathBuf,
