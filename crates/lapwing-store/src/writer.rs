@@ -314,6 +314,8 @@ impl Writer {
             }
             self.batch.remove(Space::Meta, &key::ended(session));
             self.ended.pop_front();
+            // It may be among them once more: then nothing of it must be found again.
+            self.flush()?;
         }
         if let Some(after) = self.orphans {
             return self.look_for_orphans(after);
