@@ -60,7 +60,9 @@ pub(crate) fn run(repository: &Repository, report: &mut Report, scope: Scope) {
         }
         _ => {
             rust_tests(repository, report, &binary, "Rust tests", "--workspace");
-            several_shards(repository, report);
+            shard_tests(repository, report, "three shards", &[("LAPWING_TEST_SHARDS", "3")]);
+            let stored = [("LAPWING_TEST_SHARDS", "2"), ("LAPWING_TEST_STORE", "1")];
+            shard_tests(repository, report, "stored sessions, two shards", &stored);
             documentation_tests(repository, report);
         }
     }
@@ -102,33 +104,31 @@ fn build(repository: &Repository, report: &mut Report, what: &[&str]) -> Option<
 }
 
 fn rust_tests(repository: &Repository, report: &mut Report, binary: &Path, name: &str, package: &str) {
-    let (mut cargo, read): (Command, tally::Reader) =
-        if command::succeeds(command::cargo("nextest").arg("--version")) {
-            let mut cargo = command::cargo("nextest");
-            cargo.args(["run", package, "--no-tests=pass"]);
-            (cargo, tally::nextest)
-        } else {
-            let mut cargo = command::cargo("test");
-            cargo.args([package, "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"]);
-            (cargo, tally::cargo_test)
-        };
+    let (mut cargo, read) = runner(
+        &["run", package, "--no-tests=pass"],
+        &[package, "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"],
+    );
     report.tests(name, cargo.env("LAPWING_BIN", binary).current_dir(&repository.root), read);
 }
 
-/// The tests of the broker's shard once more, with several shards: whatever holds for one must hold for them.
-fn several_shards(repository: &Repository, report: &mut Report) {
+/// The tests of the broker's shard once more, set up as `variables` say: whatever holds for one shard and for sessions
+/// in memory must hold for several, and for sessions in a store.
+fn shard_tests(repository: &Repository, report: &mut Report, name: &str, variables: &[(&str, &str)]) {
     // The whole workspace, so that nothing is compiled a second time, and of it what is needed.
-    let (mut cargo, read): (Command, tally::Reader) =
-        if command::succeeds(command::cargo("nextest").arg("--version")) {
-            let mut cargo = command::cargo("nextest");
-            cargo.args(["run", "--workspace", "-E", "package(lapwing-broker) & test(shard::test::)"]);
-            (cargo, tally::nextest)
-        } else {
-            let mut cargo = command::cargo("test");
-            cargo.args(["--workspace", "--lib", "--no-fail-fast", "--", "shard::test::"]);
-            (cargo, tally::cargo_test)
-        };
-    report.tests("three shards", cargo.env("LAPWING_TEST_SHARDS", "3").current_dir(&repository.root), read);
+    let (mut cargo, read) = runner(
+        &["run", "--workspace", "-E", "package(lapwing-broker) & test(shard::test::)"],
+        &["--workspace", "--lib", "--no-fail-fast", "--", "shard::test::"],
+    );
+    report.tests(name, cargo.envs(variables.iter().copied()).current_dir(&repository.root), read);
+}
+
+/// What runs tests, with the arguments for it, and what reads its counts.
+fn runner(nextest: &[&str], test: &[&str]) -> (Command, tally::Reader) {
+    let has_nextest = command::succeeds(command::cargo("nextest").arg("--version"));
+    let (subcommand, arguments) = if has_nextest { ("nextest", nextest) } else { ("test", test) };
+    let mut cargo = command::cargo(subcommand);
+    cargo.args(arguments);
+    (cargo, if has_nextest { tally::nextest } else { tally::cargo_test })
 }
 
 /// The examples in the documentation of libraries, which nextest does not run.

@@ -10,6 +10,7 @@ use lapwing_proto::packet::{
 };
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_store::Sequence;
 
 use crate::hook::{Anonymous, Hooks};
 use crate::limit::Limits;
@@ -17,7 +18,7 @@ use crate::mailbox::mailbox;
 use crate::rule::CompiledRules;
 use crate::shard::{ConnectionId, Shard};
 use crate::sharding::Sharding;
-use crate::shared::Shared;
+use crate::shared::{Shared, Stored};
 
 /// What is done again and again.
 #[derive(Debug, Clone, Copy)]
@@ -231,7 +232,9 @@ impl Bench {
         let hooks = Hooks { authenticator: Arc::new(Anonymous::All), ..Hooks::default() };
         let limits = Limits { client_receive_maximum: u16::MAX, ..Limits::default() };
         let sharding = Sharding { count, neighbours: 0 };
-        let shared = Arc::new(Shared::new(limits, CompiledRules::default(), hooks, &sharding, senders));
+        let stored = Stored::new(senders.len(), None, Sequence::default());
+        let shared = Shared::new(limits, CompiledRules::default(), hooks, &sharding, senders, stored);
+        let shared = Arc::new(shared);
         let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
         Self { shards: shared.shards().zip(mailboxes).map(shard).collect(), dirty: Vec::new(), sent: 0 }
     }

@@ -1,23 +1,26 @@
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use lapwing_net::{Address, ListenError, Listener};
 use lapwing_proto::packet::{EncodeError, PacketId, ProtocolVersion, Publish};
+use lapwing_store::engine::{Engine, EngineError};
+use lapwing_store::{Sequence, Store, Writer};
 use mio::Poll;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 use crate::event_loop::{self, EventLoop};
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Mail;
-use crate::mailbox::mailbox;
+use crate::mailbox::{MailboxSender, mailbox};
 use crate::message::Message;
+use crate::remnant;
 use crate::rule::Rules;
 use crate::shard::{Report, SessionKey, Shard, Stat};
 use crate::sharding::Sharding;
-use crate::shared::{ShardId, Shared};
+use crate::shared::{ShardId, Shared, Stored};
 
 /// How a broker is to run.
 pub struct Config {
@@ -31,6 +34,16 @@ pub struct Config {
     pub rules: Rules,
     /// What the program around it decides.
     pub hooks: Hooks,
+    /// Where it keeps what is to outlive it. Without, sessions and messages end with the process.
+    pub store: Option<StoreConfig>,
+}
+
+/// Where a broker keeps what is to outlive it.
+pub struct StoreConfig {
+    /// Keys and values.
+    pub engine: Box<dyn Engine>,
+    /// How they are used.
+    pub options: lapwing_store::Options,
 }
 
 impl Default for Config {
@@ -42,6 +55,7 @@ impl Default for Config {
             limits: Limits::default(),
             rules: Rules::default(),
             hooks: Hooks::default(),
+            store: None,
         }
     }
 }
@@ -64,6 +78,9 @@ pub enum StartError {
     /// The system refused a thread or what an event loop needs.
     #[error("cannot start the event loop: {0}")]
     System(#[from] io::Error),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Store(#[from] EngineError),
 }
 
 /// A running broker. It stops when it is dropped, or with [`shut_down`](Self::shut_down).
@@ -71,6 +88,7 @@ pub struct Broker {
     listening: Vec<Address>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    writer: Option<JoinHandle<Result<(), EngineError>>>,
 }
 
 /// How busy a shard is.
@@ -100,19 +118,57 @@ impl Broker {
             polls.push((poll, mailbox));
             senders.push(sender);
         }
-        let shared = Arc::new(Shared::new(config.limits, rules, config.hooks, &config.sharding, senders));
         let clock = Clock::new();
-        let mut broker = Self { listening, shared, threads: Vec::new() };
+        let writer = config.store.map(|store| open(store, &senders)).transpose()?;
+        let first_sequence =
+            writer.as_ref().map_or_else(Sequence::default, |it| it.1.recovered().next_sequence());
+        let store = writer.as_ref().map(|(store, _)| store.clone());
+        let stored = Stored::new(senders.len(), store, first_sequence);
+        stored.set_wall_clock(WallClock::read(clock));
+        let shared = Shared::new(config.limits, rules, config.hooks, &config.sharding, senders, stored);
+        let mut broker = Self { listening, shared: Arc::new(shared), threads: Vec::new(), writer: None };
+        let mut remnants = Vec::new();
+        // Nobody is let in before every shard has its sessions, nor if one cannot have them.
+        let (ready, is_ready) = mpsc::channel();
+        let mut starts = Vec::new();
         for (id, (poll, mailbox)) in broker.shared.shards().zip(polls) {
             let shared = Arc::clone(&broker.shared);
             // The first one accepts for all.
             let listeners = std::mem::take(&mut listeners);
+            let (sender, receiver) = mpsc::sync_channel(remnant::UNDER_WAY);
+            remnants.push(sender);
+            let ready = ready.clone();
+            let (start, is_started) = mpsc::channel();
+            starts.push(start);
             let run = move || {
-                let shard = Shard::new(id, shared, mailbox);
-                EventLoop::new(poll, shard, listeners, clock)?.run()
+                let mut shard = Shard::new(id, shared, mailbox);
+                shard.restore(receiver, clock.now());
+                drop(ready);
+                match is_started.recv() {
+                    Ok(()) => EventLoop::new(poll, shard, listeners, clock)?.run(),
+                    Err(_) => Ok(()),
+                }
             };
             let name = format!("shard-{}", id.index());
             broker.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+        }
+        let recovered = match writer {
+            Some((store, writer)) => {
+                let result = remnant::share_out(&writer.recovered(), &broker.shared, &remnants, clock.now());
+                broker.writer = Some(
+                    std::thread::Builder::new().name("store".into()).spawn(move || write(writer, &store))?,
+                );
+                result
+            }
+            None => Ok(()),
+        };
+        drop((remnants, ready));
+        // It ends when the last of them has dropped its end: nothing is ever sent.
+        let _: Result<(), _> = is_ready.recv();
+        recovered?;
+        for start in starts {
+            // It fails only where the thread has ended, which is seen when it is joined.
+            let _ = start.send(());
         }
         Ok(broker)
     }
@@ -164,7 +220,8 @@ impl Broker {
 
     /// Whether it still runs. It stops by itself only where the system fails it.
     pub fn is_running(&self) -> bool {
-        !self.threads.is_empty() && self.threads.iter().all(|thread| !thread.is_finished())
+        let has_store = self.writer.as_ref().is_none_or(|writer| !writer.is_finished());
+        has_store && !self.threads.is_empty() && self.threads.iter().all(|thread| !thread.is_finished())
     }
 
     /// Stops accepting, tells every client, writes what waits for them, and returns when all is done: at
@@ -185,8 +242,41 @@ impl Broker {
         };
         // Each is waited for, whatever became of the others.
         let ends: Vec<_> = self.threads.drain(..).map(join).collect();
+        if let Some(store) = &self.shared.stored.store {
+            store.stop();
+        }
+        let writer = self.writer.take().map(JoinHandle::join);
+        match writer {
+            Some(Err(_)) => return Err(io::Error::other("the store's thread has panicked")),
+            Some(Ok(Err(error))) => return Err(io::Error::other(error)),
+            _ => {}
+        }
         ends.into_iter().collect()
     }
+}
+
+/// Opens a store. Everybody is told when it has room.
+fn open(store: StoreConfig, senders: &[MailboxSender]) -> Result<(Store, Writer), EngineError> {
+    let senders = senders.to_vec();
+    let on_room = move || senders.iter().for_each(|sender| sender.send(Mail::Room));
+    Writer::open(store.engine, store.options, on_room)
+}
+
+/// The work of the store's thread.
+fn write(writer: Writer, store: &Store) -> Result<(), EngineError> {
+    /// However the thread ends, nobody waits for it any more.
+    struct End<'a>(&'a Store);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let _end = End(store);
+    let result = writer.run().map(drop);
+    if let Err(error) = &result {
+        tracing::error!(%error, "the store has failed: nothing is acknowledged any more, and the broker stops");
+    }
+    result
 }
 
 /// Whose session a message is for.

@@ -1,4 +1,7 @@
+use std::time::SystemTime;
+
 use lapwing_proto::session::Instant;
+use lapwing_store::WallTime;
 
 /// The clock of all event loops: milliseconds since it was made.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +20,30 @@ impl Clock {
 
     fn nanos(self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How far the clock of the machine is ahead of the broker's, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WallClock {
+    pub(crate) ahead_ms: u64,
+}
+
+impl WallClock {
+    /// By the machine's clock at this moment.
+    pub(crate) fn read(clock: Clock) -> Self {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        Self { ahead_ms: wall_ms.saturating_sub(clock.now().as_millis()) }
+    }
+
+    pub(crate) fn wall(self, at: Instant) -> WallTime {
+        WallTime(at.as_millis().saturating_add(self.ahead_ms))
+    }
+
+    /// What was before the broker's clock began is at its beginning.
+    pub(crate) fn instant(self, at: WallTime) -> Instant {
+        Instant::from_millis(at.0.saturating_sub(self.ahead_ms))
     }
 }
 

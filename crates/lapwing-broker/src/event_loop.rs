@@ -14,7 +14,7 @@ use lapwing_proto::session::Instant;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::clock::{Clock, LoadMeter};
+use crate::clock::{Clock, LoadMeter, WallClock};
 use crate::rate::Rate;
 use crate::shard::{ConnectionId, Shard};
 use crate::sync::Waker;
@@ -115,6 +115,7 @@ impl EventLoop {
             self.shard.wake_up();
             if let Some(busy) = self.load.work() {
                 self.shard.note_load(busy, self.clock.now());
+                self.shard.note_wall_clock(WallClock::read(self.clock));
             }
             self.turn(&events);
         }
@@ -341,7 +342,7 @@ impl EventLoop {
             return false;
         }
         let mut written = 0;
-        while socket.is_writable && !outbox.is_empty() {
+        while socket.is_writable && !outbox.pending().is_empty() {
             match socket.stream.write(outbox.pending()) {
                 Ok(count) => {
                     outbox.advance(count);

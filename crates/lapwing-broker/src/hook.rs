@@ -323,7 +323,7 @@ mod tests {
     use crate::rule::CompiledRules;
     use crate::shard::Shard;
     use crate::sharding::Sharding;
-    use crate::shared::{ShardId, Shared};
+    use crate::shared::{ShardId, Shared, Stored};
 
     #[test]
     fn who_is_let_in_without_proof() {
@@ -331,7 +331,8 @@ mod tests {
         let (sender, mailbox) = mailbox(None);
         let hooks = Hooks { authenticator: Arc::new(Anonymous::None), ..Hooks::default() };
         let (limits, rules) = (Limits::default(), CompiledRules::default());
-        let shared = Shared::new(limits, rules, hooks, &Sharding::default(), vec![sender.clone()]);
+        let stored = Stored::new(1, None, lapwing_store::Sequence::default());
+        let shared = Shared::new(limits, rules, hooks, &Sharding::default(), vec![sender.clone()], stored);
         let mut shard = Shard::new(ShardId(0), Arc::new(shared), mailbox);
         let connection = shard.accept(peer, false, Instant::default());
         let is_accepted = |anonymous: Anonymous, is_local| {

@@ -24,15 +24,16 @@ mod mail;
 mod mailbox;
 mod message;
 mod rate;
+mod remnant;
 mod rule;
 mod shard;
 mod sharding;
 mod shared;
 mod sync;
 
-pub use broker::{Broker, Config, Recipient, ShardStat, StartError};
+pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use lapwing_net::{Address, AddressError, ListenError};
-pub use limit::Limits;
+pub use limit::{Limits, QueueOverflow};
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};
 pub use sharding::Sharding;

@@ -48,6 +48,12 @@ pub struct Limits {
     pub queue_messages_maximum: usize,
     /// Bytes of the messages waiting in a session's queue. Above it new ones are dropped.
     pub queue_bytes_maximum: usize,
+    /// What becomes of a message that finds a session's queue full: `drop-newest` drops it, `drop-oldest` the one at the
+    /// front of the queue.
+    pub queue_overflow: QueueOverflow,
+    /// Bytes of memory for the messages that wait in the queues of stored sessions, in all. What does not fit is left on
+    /// the disk, and read when its client takes it.
+    pub queue_memory_bytes: usize,
     /// Bytes of the QoS 1 and 2 messages in flight to a client, beside the one that was added last. Above it
     /// further ones wait in the session's queue.
     pub in_flight_bytes_maximum: usize,
@@ -75,6 +81,18 @@ pub struct Limits {
     pub sys_interval_s: u16,
 }
 
+/// What becomes of a message that finds a session's queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum QueueOverflow {
+    /// It is dropped.
+    #[default]
+    DropNewest,
+    /// The first one of the queue is dropped for it.
+    DropOldest,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -93,8 +111,10 @@ impl Default for Limits {
             subscriptions_maximum: 100_000,
             subscription_bytes_maximum: 64 * 1024 * 1024,
             outbox_bytes_maximum: 16 * 1024 * 1024,
-            queue_messages_maximum: 100_000,
-            queue_bytes_maximum: 64 * 1024 * 1024,
+            queue_messages_maximum: 1_000_000,
+            queue_bytes_maximum: 256 * 1024 * 1024,
+            queue_overflow: QueueOverflow::DropNewest,
+            queue_memory_bytes: 64 * 1024 * 1024,
             in_flight_bytes_maximum: 16 * 1024 * 1024,
             retained_messages_maximum: 1_000_000,
             retained_bytes_maximum: 512 * 1024 * 1024,

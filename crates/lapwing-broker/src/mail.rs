@@ -1,5 +1,6 @@
 //! What other threads tell a shard.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use lapwing_net::Stream;
 use lapwing_proto::packet::{EncodeError, Frame, ProtocolVersion, Publish, QoS, Run};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
+use lapwing_store::{QueueCount, QueueRead, Sequence, SessionNumber, StoredFlows};
 
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
-use crate::shard::{ConnectionId, SessionKey};
-use crate::shared::{Recipients, Target};
+use crate::shard::{ConnectionId, SessionId, SessionKey};
+use crate::shared::{Recipients, StoredRecipients, Target};
 
 /// What another thread tells a shard.
 #[derive(Debug)]
@@ -28,6 +30,19 @@ pub(crate) enum Mail {
     Arrival(Box<Arrival>, Option<Stream>),
     /// A mailbox that was full has room again.
     Room,
+    /// Messages for stored sessions of this shard, which are durable now, with the place of the first message that was
+    /// submitted with them.
+    Stored(StoredBatch, Sequence),
+    /// What this shard submitted to the store up to this ticket is durable.
+    Durable(u64),
+    /// What was read of a session's queue.
+    QueueRead(SessionId, QueueRead),
+    /// How much waits for a session that has not been looked at since the start.
+    QueueCount(SessionId, QueueCount),
+    /// How far the messages of a session are, to which a connection wants to go if one is named.
+    Flows(Option<ConnectionId>, SessionId, Box<(StoredFlows, QueueCount)>),
+    /// Some of the messages that a session has left which has ended, and which of them are under way.
+    Estate(SessionNumber, Box<(StoredFlows, QueueRead)>),
     /// Stop accepting, tell every client, write what waits, and end.
     Shutdown,
 }
@@ -37,6 +52,7 @@ impl Mail {
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Batch(batch) => batch.cost(),
+            Self::Stored(batch, _) => batch.cost(),
             _ => 0,
         }
     }
@@ -58,6 +74,42 @@ pub(crate) struct Arrival {
     pub(crate) tail: Vec<u8>,
     /// What is still to be written.
     pub(crate) outbox: Vec<u8>,
+}
+
+/// Messages for stored sessions, in the order in which they were stored.
+#[derive(Debug, Default)]
+pub(crate) struct StoredBatch {
+    messages: VecDeque<StoredMessage>,
+    bytes: usize,
+}
+
+/// A message for stored sessions of one shard.
+#[derive(Debug)]
+pub(crate) struct StoredMessage {
+    pub(crate) message: Message,
+    pub(crate) retain: bool,
+    /// How many stand before it of those that were submitted together.
+    pub(crate) offset: u32,
+    /// Whether it is stored once for several sessions.
+    pub(crate) is_shared: bool,
+    pub(crate) recipients: Arc<StoredRecipients>,
+}
+
+impl StoredBatch {
+    pub(crate) fn push(&mut self, message: StoredMessage) {
+        self.bytes += size_of::<StoredMessage>() + message.message.size();
+        self.messages.push_back(message);
+    }
+
+    /// Takes the next one out.
+    pub(crate) fn pop(&mut self) -> Option<StoredMessage> {
+        self.messages.pop_front()
+    }
+
+    /// About how many bytes it took when it was whole.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// Messages from one shard to another, in their order.

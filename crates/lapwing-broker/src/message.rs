@@ -1,9 +1,12 @@
 use std::cell::Cell;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{EncodeError, Frame, PacketId, ProtocolVersion, Publish, QoS};
 use lapwing_proto::session::Instant;
+use lapwing_store::{Place, Sequence, WallTime};
 
+use crate::clock::WallClock;
 use crate::shared::Details;
 
 /// A message that is kept: retained, queued, or in flight. A clone is another reference to it.
@@ -107,6 +110,35 @@ impl Message {
         })
     }
 
+    /// As it is stored: the point in time of its expiry by the clock of the machine, `clock` ahead of that of the
+    /// broker.
+    pub(crate) fn to_stored(&self, clock: WallClock) -> Arc<[u8]> {
+        let Some(expires) = self.expires() else { return Arc::clone(&self.0) };
+        let mut bytes: Box<[u8]> = (&*self.0).into();
+        if let Some(field) = bytes.get_mut(HEADER..HEADER_EXPIRES) {
+            field.copy_from_slice(&clock.wall(expires).0.to_be_bytes());
+        }
+        bytes.into()
+    }
+
+    /// The message that was stored in this form; `None` if the bytes are none.
+    pub(crate) fn from_stored(bytes: Arc<[u8]>, clock: WallClock) -> Option<Self> {
+        let is_expiring = bytes.first()? & EXPIRES != 0;
+        let mut message = Self(bytes);
+        if is_expiring {
+            let mut bytes: Box<[u8]> = (&*message.0).into();
+            let field = bytes.get_mut(HEADER..HEADER_EXPIRES)?;
+            let wall = u64::from_be_bytes((&*field).try_into().ok()?);
+            let expires = clock.instant(WallTime(wall));
+            field.copy_from_slice(&expires.as_millis().to_ne_bytes());
+            message = Self(bytes.into());
+        }
+        let mut input = message.0.get(if is_expiring { HEADER_EXPIRES } else { HEADER }..)?;
+        let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
+        let is_whole = input.is_empty() && Publish::decode(frame, ProtocolVersion::V5).is_ok();
+        is_whole.then_some(message)
+    }
+
     /// The QoS at which it was published.
     pub(crate) fn qos(&self) -> QoS {
         QoS::from_bits(self.0[0] & QOS).unwrap_or(QoS::AtMostOnce)
@@ -148,6 +180,8 @@ pub(crate) fn encode(publish: &Publish<'_>, out: &mut Vec<u8>) -> Result<(), Enc
 /// A message on its way to one session.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
+    /// Where it is stored, if it is.
+    pub(crate) place: Option<StoredPlace>,
     pub(crate) message: Message,
     /// The QoS of this delivery: 1 or 2.
     pub(crate) qos: QoS,
@@ -155,6 +189,24 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Of the subscriptions that selected it.
     pub(crate) details: Option<Arc<Details>>,
+}
+
+/// A [`Place`], small: there is one with every delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredPlace(NonZeroU64);
+
+const SHARED: u64 = 1 << 63;
+
+impl StoredPlace {
+    /// The first place there is comes after 0, and there are not so many that the highest bit is in use.
+    pub(crate) fn new(place: Place) -> Option<Self> {
+        let shared = if place.is_shared { SHARED } else { 0 };
+        NonZeroU64::new(place.sequence.0 | shared).map(Self)
+    }
+
+    pub(crate) fn get(self) -> Place {
+        Place { sequence: Sequence(self.0.get() & !SHARED), is_shared: self.0.get() & SHARED != 0 }
+    }
 }
 
 #[cfg(test)]

@@ -11,5 +11,5 @@ mod stream;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use dial::{BlockingStream, DialError};
-pub use listener::{Accepted, ListenError, Listener};
+pub use listener::{Accepted, ListenError, Listener, has_ipv6};
 pub use stream::Stream;

@@ -60,6 +60,11 @@ pub enum Accepted {
     Exhausted,
 }
 
+/// Whether this machine has IPv6, at least to reach itself.
+pub fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
 impl Listener {
     /// Listens on every socket address that `address` stands for.
     pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {

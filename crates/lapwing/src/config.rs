@@ -20,8 +20,8 @@ use toml::{Table, Value};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// A directory of the broker's own, made if it is not there. It is reserved for durable sessions; nothing is stored
-    /// there yet.
+    /// The directory for what outlives the process, made if it is not there. None: `lapwing` in the directory that the
+    /// environment names in `XDG_DATA_HOME`, or in `~/.local/share`.
     pub(crate) data: Option<PathBuf>,
     /// By names of your choice. None: the loopback addresses on port 1883.
     pub(crate) listeners: BTreeMap<String, Listener>,
@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) authentication: Authentication,
     /// How the clients are shared out among threads.
     pub(crate) sharding: Sharding,
+    /// How sessions and messages are stored that are to outlive the process.
+    pub(crate) store: Store,
     /// What peers may make grow.
     pub(crate) limits: Limits,
     /// What is done with topics and subscriptions beyond the protocol.
@@ -52,6 +54,40 @@ pub(crate) struct Listener {
 pub(crate) struct Authentication {
     /// Who is let in without further proof of who they are: nobody, clients on this machine, or everybody.
     pub(crate) anonymous: Anonymous,
+}
+
+/// How sessions and messages are stored that are to outlive the process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Store {
+    /// What an acknowledgement of the broker survives: with `fsync` the end of the process, of the system and of the power;
+    /// with `os` the end of the process alone; with `memory` nothing is stored, and all sessions end with the process.
+    pub(crate) durability: Durability,
+    /// About how many bytes of memory the store takes. At least 8 MiB.
+    pub(crate) memory_bytes: u64,
+    /// Bytes that must be free on the disk for new sessions, subscriptions and messages to be stored; with less they are
+    /// refused, and everything else goes on.
+    pub(crate) free_bytes_minimum: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            memory_bytes: 64 * 1024 * 1024,
+            free_bytes_minimum: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// What an acknowledgement of the broker survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    #[default]
+    Fsync,
+    Os,
+    Memory,
 }
 
 /// What is logged.

@@ -4,6 +4,7 @@
 mod command;
 mod config;
 mod exit;
+mod store;
 
 use std::process::ExitCode;
 

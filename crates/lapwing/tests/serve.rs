@@ -54,7 +54,7 @@ fn a_port_for_the_administrator_is_said() {
 #[test]
 fn several_addresses_are_listened_on() {
     let broker = Broker::start(&["--listen", "127.0.0.1:0"]);
-    broker.wait_for_line("kept in memory");
+    broker.wait_for_line("clients on this machine are let in");
     let lines = broker.lines();
     let addresses: Vec<SocketAddr> =
         lines.iter().filter_map(|line| line.split_once("tcp://")?.1.trim().parse().ok()).collect();
@@ -92,7 +92,7 @@ fn a_machine_without_ipv6_is_no_reason_not_to_start() {
         return eprintln!("not tested: no network namespace can be made here");
     }
     let broker = Broker::spawn(unshare(&script));
-    broker.wait_for_line("kept in memory");
+    broker.wait_for_line("clients on this machine are let in");
     let lines = broker.lines();
     assert!(lines.iter().any(|line| line.contains("tcp://127.0.0.1:1883")), "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("[::1]")), "{lines:#?}");
@@ -104,14 +104,42 @@ fn the_data_directory_is_made_for_its_owner_alone() {
     let data = directory.path().join("deep/data");
     let arguments = ["--data", data.to_str().unwrap()];
     let broker = Broker::start(&arguments);
-    let line = broker.wait_for_line("nothing is stored there yet");
-    assert!(line.contains("WARN") && line.contains(data.to_str().unwrap()), "{line}");
+    let line = broker.wait_for_line("what outlives this process is kept in");
+    assert!(line.contains(data.to_str().unwrap()), "{line}");
+    // One process at a time has it.
+    let error = failure(&run(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]), 1);
+    assert!(error.contains("is in use by another process") && error.contains("--data"), "{error}");
     drop(broker);
-    let mode = std::fs::metadata(&data).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-    // It is there now, and nothing was left in it.
+    for directory in [&data, &data.join("store")] {
+        let mode = std::fs::metadata(directory).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+    // It is there now, and holds nothing but the store.
     drop(Broker::start(&arguments));
-    assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+    let names: Vec<_> = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["store"]);
+}
+
+#[test]
+fn nothing_is_stored_where_that_is_not_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let arguments = ["--data", data.to_str().unwrap(), "--set", "store.durability=memory"];
+    Broker::start(&arguments).wait_for_line("WARN sessions and messages end with this process");
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let store = directory.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    std::fs::write(store.join("letter"), "dear").unwrap();
+    let error = failure(&run(&["serve", "--listen", "127.0.0.1:0", "--data", data]), 1);
+    assert!(error.contains("is not a Lapwing store") && error.contains("--data"), "{error}");
+    let names: Vec<_> = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["letter"]);
 }
 
 #[test]
@@ -208,7 +236,7 @@ fn a_variable_that_has_no_effect_is_said_with_the_right_form() {
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("LAPWING_LOG_LEVEL", "debug");
     command.env("LAPWING_LIMITS__RECEIVE_MAXIMUM", "7").env("LAPWING_URL", "tcp://127.0.0.1:1");
     let broker = Broker::spawn(command);
-    broker.wait_for_line("kept in memory");
+    broker.wait_for_line("clients on this machine are let in");
     let lines = broker.lines();
     let said: Vec<_> = lines.iter().filter(|line| line.contains("LAPWING_")).collect();
     assert_eq!(said.len(), 1, "{lines:#?}");

@@ -71,12 +71,25 @@ fn lapwing_keeps_its_word_when_connections_are_cut() {
     }
 }
 
-/// Sessions in memory end with the process. Once they are durable, nothing of this is lost.
+/// As it comes, the broker loses nothing when it is killed.
+#[test]
+fn lapwing_keeps_its_word_when_it_is_killed() {
+    for version in ["5", "3.1.1"] {
+        let command = ["--", PROGRAM, "serve", "--listen", "127.0.0.1:{port}", "--data", "{data}"];
+        let options = ["-V", version, "--rounds", "3", "--seconds", "1"];
+        let verdict = verdict(&output(&[&options[..], &command[..]].concat()), true);
+        assert_eq!(verdict["fault"], "kill");
+        assert_eq!((&verdict["probes"], &verdict["published"]), (&3.into(), &verdict["acknowledged"]));
+    }
+}
+
+/// Sessions in memory end with the process.
 #[test]
 fn a_broker_with_everything_in_memory_is_seen_to_lose_it() {
     let command = ["--", PROGRAM, "serve", "--listen", "127.0.0.1:{port}"];
     let options = ["--rounds", "2", "--seconds", "0.5"];
-    let verdict = verdict(&output(&[&options[..], &command[..]].concat()), false);
+    let in_memory = ["--set", "store.durability=memory"];
+    let verdict = verdict(&output(&[&options[..], &command[..], &in_memory[..]].concat()), false);
     assert_eq!(verdict["fault"], "kill");
     // The offline subscriber's session is gone with all that waited in it.
     assert_eq!(verdict["breaches"]["lost_offline"], verdict["acknowledged"]);

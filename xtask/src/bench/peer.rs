@@ -148,7 +148,8 @@ impl Peer {
         match self.kind {
             Kind::Lapwing | Kind::LapwingOneShard | Kind::LapwingTwoShards => {
                 let listen = format!("tcp://127.0.0.1:{port}");
-                command.args(["serve", "--listen", &listen, "--set", "log.level=error"]);
+                command.args(["serve", "--listen", &listen, "--set", "log.level=error", "--data"]);
+                command.arg(folder.join("data"));
                 let settings: &[&str] = match self.kind {
                     Kind::LapwingOneShard => &["sharding.count=1"],
                     Kind::LapwingTwoShards => &["sharding.count=2", "sharding.neighbours=0"],

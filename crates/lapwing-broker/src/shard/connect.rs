@@ -13,6 +13,7 @@ use super::connection::{Departing, Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
 use super::route::RoutePlace;
 use super::session::{Session, SessionKey, Will};
+use super::stored_session::StoredSession;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::hook::{Client, Credentials, Event, Identity, Later, Verdict};
@@ -201,6 +202,15 @@ impl Shard {
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else {
             return self.shared.registry.release(key);
         };
+        if let Some(session) = self.dormant_session(key, connect) {
+            let departing = self.departing(connect, client_id, key, identity, authentication_data);
+            return self.begin_restore(id, session, departing);
+        }
+        if self.ledger.is_full() && self.needs_new_stored_session(key, connect) {
+            self.shared.registry.release(key);
+            let reason = "there is no room on the disk for another session";
+            return self.refuse(id, Applicant::new(connect), ReasonCode::QuotaExceeded, reason);
+        }
         let client_id = match key {
             SessionKey::ClientId(key) => Arc::clone(key),
             SessionKey::Identity(_) => client_id.into(),
@@ -223,6 +233,7 @@ impl Shard {
                 &"the client takes no packet as large as CONNACK",
             );
         }
+        let mark = self.ledger.mark();
         let (session_id, session_present) = self.find_session(key, connect);
         let limit = self.shared.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
@@ -258,6 +269,13 @@ impl Shard {
             self.set_connection_timer(id, deadline);
         }
         connack.session_present = session_present;
+        if session_id.is_stored() {
+            self.record_session(session_id);
+        }
+        // Also where a stored session has ended for one that is not.
+        if self.ledger.mark() != mark {
+            self.close_gate(id);
+        }
         self.send(id, &Packet::ConnAck(connack));
         self.observe(id, |client| Event::Connected { client, session_present });
         self.pump(session_id);
@@ -274,6 +292,7 @@ impl Shard {
             self.check_session(existing);
         }
         if let Some(existing) = shared.registry.session(key) {
+            self.end_restoring(existing);
             let old = self.session_mut(existing).and_then(|session| session.connection);
             if let Some(old) = old {
                 let text = "another client has connected with this client identifier";
@@ -289,11 +308,35 @@ impl Shard {
             self.end_session(existing); // [MQTT-3.1.2-4]
         }
         let serial = self.next_serial();
+        let limit = shared.limits.session_expiry_maximum_s;
+        let is_lasting = requested_expiry(connect, limit).min(limit) > 0;
+        let number = is_lasting.then(|| self.ledger.next_session()).flatten();
         let entry = self.sessions.vacant_entry();
-        let id = SessionId::new(self.id, entry.key(), serial);
-        entry.insert(Session::new(id, key.clone()));
+        let id = SessionId::new(self.id, entry.key(), serial, number.is_some());
+        let mut session = Session::new(id, key.clone());
+        if let Some(number) = number {
+            session.stored = Some(Box::new(StoredSession::new(number)));
+            shared.stored.add(id, number);
+        }
+        entry.insert(session);
         shared.registry.bind(key, id);
         (id, false)
+    }
+
+    /// The session that a client wants to go on with, if it has not been looked at since the start.
+    fn dormant_session(&mut self, key: &SessionKey, connect: &Connect<'_>) -> Option<SessionId> {
+        if connect.clean_start || !self.ledger.is_on() {
+            return None;
+        }
+        let id = self.shared.registry.session(key)?;
+        self.session_mut(id).filter(|session| session.is_dormant()).map(|session| session.id)
+    }
+
+    /// Whether a session would be stored for a client that is not stored yet.
+    fn needs_new_stored_session(&self, key: &SessionKey, connect: &Connect<'_>) -> bool {
+        let limit = self.shared.limits.session_expiry_maximum_s;
+        let goes_on = !connect.clean_start && self.shared.registry.session(key).is_some();
+        requested_expiry(connect, limit).min(limit) > 0 && !goes_on
     }
 
     /// A session goes on with a new connection: a will that still waits for its delay is not published

@@ -48,13 +48,15 @@ pub(super) enum Phase {
     Exchanging(Box<Exchanging>),
     /// The client is let in, and on its way to the shard that has its session.
     Departing(Box<Departing>),
+    /// The client is let in, and it is not known yet how far the messages of its session are.
+    Restoring(Box<Departing>),
     /// The client is connected.
     Open(Open),
     /// What is in the outbox is the last.
     Closing,
 }
 
-/// A client whose session is on another shard.
+/// A client that has been let in, and waits to go on with its session.
 #[derive(Debug)]
 pub(super) struct Departing {
     pub(super) shard: ShardId,

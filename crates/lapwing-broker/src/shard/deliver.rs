@@ -1,6 +1,7 @@
 //! A message to clients: from the route of its topic to the outboxes and queues.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use lapwing_proto::packet::{
     Ack, EncodeError, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode,
@@ -9,12 +10,13 @@ use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
-use super::route::{Known, Route};
+use super::route::{Known, Route, RouteSessions};
 use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
 use crate::excerpt::excerpt;
-use crate::message::{Delivery, Message};
-use crate::shared::{Details, Group, Subscribed, Target};
+use crate::limit::QueueOverflow;
+use crate::message::{Delivery, Message, StoredPlace};
+use crate::shared::{Details, Group, Recipients, Subscribed, Target};
 
 /// The encodings of one message that its receivers have in common, each made when it is first needed.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ struct Place {
 }
 
 impl Variants {
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.made = 0;
         self.bytes.clear();
     }
@@ -91,29 +93,64 @@ pub(super) struct Source<'a> {
     /// Of its topic.
     pub(super) known: Option<&'a Rc<Known>>,
     pub(super) original: Option<Original<'a>>,
+    /// Whether it has been kept until now, so that there is room for it.
+    pub(super) is_kept: bool,
 }
 
 /// A message that is being distributed.
-struct Distribution<'a> {
-    publish: &'a Publish<'a>,
+pub(super) struct Distribution<'a> {
+    pub(super) publish: &'a Publish<'a>,
     original: Option<Original<'a>>,
     /// The message as it is kept, made when the first receiver needs it.
-    kept: Option<Message>,
+    pub(super) kept: Option<Message>,
+    /// Where it is stored, for those who get it by way of the store.
+    pub(super) place: Option<StoredPlace>,
     now: Instant,
 }
 
-impl Distribution<'_> {
-    fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
-        let message = self.kept.get_or_insert_with(|| {
+impl<'a> Distribution<'a> {
+    pub(super) fn new(
+        publish: &'a Publish<'a>,
+        original: Option<Original<'a>>,
+        kept: Option<Message>,
+        now: Instant,
+    ) -> Self {
+        Self { publish, original, kept, place: None, now }
+    }
+
+    pub(super) fn message(&mut self) -> &Message {
+        self.kept.get_or_insert_with(|| {
             let plain = self.original.and_then(|it| Message::plain(it.frame, it.version, self.publish.qos));
             plain.unwrap_or_else(|| Message::new(self.publish, self.now))
-        });
+        })
+    }
+
+    fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
         Delivery {
-            message: message.clone(),
+            message: self.message().clone(),
+            place: self.place,
             qos,
             retain: self.publish.retain && target.retain_as_published,
             details: target.details.clone(),
         }
+    }
+}
+
+/// The member of a shared subscription that gets a message.
+pub(super) struct Member {
+    recipients: Arc<Recipients>,
+    filter: Arc<str>,
+}
+
+impl Member {
+    fn choose(group: &Group) -> Option<Self> {
+        Some(Self { recipients: group.choose()?, filter: Arc::clone(&group.filter) })
+    }
+
+    /// Whether it gets a message of this quality of service by way of the store.
+    pub(super) fn is_by_store(&self, qos: QoS) -> bool {
+        let is_stored = |target: &Target| target.session.is_stored() && qos.min(target.qos) > QoS::AtMostOnce;
+        self.recipients.targets.first().is_some_and(is_stored)
     }
 }
 
@@ -126,50 +163,71 @@ impl Shard {
         origin: Option<SessionId>,
     ) -> usize {
         let Some(name) = publish.topic else { return 0 };
-        let Source { known, original } = source;
+        let Source { known, original, .. } = source;
         let found = match known {
             Some(known) => self.routes.again(known),
             None => self.routes.route(name),
         };
         let route = found.route();
-        let mut count = 0;
-        for (shard, recipients) in &route.elsewhere {
+        let mut distribution = Distribution::new(publish, original, None, self.now);
+        let (mut count, sessions) = self.distribute_stored(route, &mut distribution, origin);
+        for (shard, recipients) in &sessions.elsewhere {
             self.dispatch(*shard, (publish, original, None), recipients);
             count += recipients.targets.len();
         }
-        let distribution = Distribution { publish, original, kept: None, now: self.now };
-        count + self.distribute_here(route, distribution, origin)
+        count += self.distribute_here(sessions, &mut distribution, origin);
+        for group in &route.groups {
+            count += usize::from(self.deliver_to_member(group, &mut distribution));
+        }
+        count
     }
 
-    /// Passes a message that is kept anyway to those of its route that are on this shard. To how many.
+    /// Passes a message to those of its route that get it by way of the store. To how many, and who else gets it.
+    #[inline]
+    pub(super) fn distribute_stored<'a>(
+        &mut self,
+        route: &'a Route,
+        distribution: &mut Distribution<'_>,
+        origin: Option<SessionId>,
+    ) -> (usize, &'a RouteSessions) {
+        match &route.stored {
+            Some(stored) if distribution.publish.qos > QoS::AtMostOnce => {
+                (self.queue_stored(&stored.targets, distribution, origin), &stored.others)
+            }
+            _ => (0, &route.sessions),
+        }
+    }
+
+    /// Passes a message that is kept anyway to those of its route that are on this shard, and to members of shared
+    /// subscriptions. To how many.
     pub(super) fn distribute_kept(
         &mut self,
-        route: &Route,
+        (sessions, members): (&RouteSessions, &[Member]),
         publish: &Publish<'_>,
         kept: Option<Message>,
         origin: Option<SessionId>,
     ) -> usize {
-        let distribution = Distribution { publish, original: None, kept, now: self.now };
-        self.distribute_here(route, distribution, origin)
+        let mut distribution = Distribution::new(publish, None, kept, self.now);
+        let mut count = self.distribute_here(sessions, &mut distribution, origin);
+        for member in members {
+            count += usize::from(self.deliver_to_chosen(member, &mut distribution));
+        }
+        count
     }
 
-    /// Passes a message to those of its route that are on this shard, and to a member of each shared
-    /// subscription. To how many.
+    /// Passes a message to those who get it directly and are on this shard. To how many.
     fn distribute_here(
         &mut self,
-        route: &Route,
-        mut distribution: Distribution<'_>,
+        sessions: &RouteSessions,
+        distribution: &mut Distribution<'_>,
         origin: Option<SessionId>,
     ) -> usize {
         self.variants.reset();
         let mut count = 0;
-        for target in &route.targets {
+        for target in &sessions.here {
             let Some(target) = target.of_origin(origin) else { continue };
-            self.deliver(target, &mut distribution);
+            self.deliver(target, distribution);
             count += 1;
-        }
-        for group in &route.groups {
-            count += usize::from(self.deliver_to_member(group, &mut distribution));
         }
         count
     }
@@ -182,7 +240,7 @@ impl Shard {
         kept: Option<&Message>,
         targets: &[Target],
     ) {
-        let mut distribution = Distribution { publish, original, kept: kept.cloned(), now: self.now };
+        let mut distribution = Distribution::new(publish, original, kept.cloned(), self.now);
         self.variants.reset();
         for target in targets {
             if !self.pass_by(target, &mut distribution) {
@@ -198,7 +256,7 @@ impl Shard {
         original: Option<Original<'_>>,
         targets: impl Iterator<Item = &'a Target>,
     ) {
-        let mut distribution = Distribution { publish, original, kept: None, now: self.now };
+        let mut distribution = Distribution::new(publish, original, None, self.now);
         self.variants.reset();
         targets.for_each(|target| self.deliver(target, &mut distribution));
     }
@@ -217,20 +275,41 @@ impl Shard {
     }
 
     /// Passes a message to the member of a shared subscription whose turn it is. `false` if there is none.
-    fn deliver_to_member(&mut self, group: &Group, distribution: &mut Distribution<'_>) -> bool {
-        let Some(member) = group.choose() else { return false };
+    pub(super) fn deliver_to_member(&mut self, group: &Group, distribution: &mut Distribution<'_>) -> bool {
+        // One whose session is ending at this moment is passed over.
+        for _ in 0..group.len() {
+            let Some(member) = Member::choose(group) else { return false };
+            if self.deliver_to_chosen(&member, distribution) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The members of shared subscriptions whose turn it is.
+    pub(super) fn choose_members(&self, groups: &[Arc<Group>]) -> Vec<Member> {
+        groups.iter().filter_map(|group| Member::choose(group)).collect()
+    }
+
+    /// Passes a message to a member of a shared subscription that was chosen for it. `false` if its session has ended.
+    pub(super) fn deliver_to_chosen(&mut self, member: &Member, distribution: &mut Distribution<'_>) -> bool {
+        let Member { recipients: member, filter } = member;
         let Some(target) = member.targets.first() else { return false };
+        let qos = distribution.publish.qos.min(target.qos);
+        if target.session.is_stored() && qos > QoS::AtMostOnce {
+            return self.queue_for_one(target, Some(filter), distribution);
+        }
         match target.session.shard() {
             shard if shard == self.id => self.deliver(target, distribution),
             shard => {
                 let Distribution { publish, original, kept, .. } = distribution;
-                self.dispatch(shard, (publish, *original, kept.as_ref()), &member);
+                self.dispatch(shard, (publish, *original, kept.as_ref()), member);
             }
         }
         true
     }
 
-    fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
+    pub(super) fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
         self.spent += DELIVERY_COST;
         let limits = &self.shared.limits;
         let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
@@ -267,7 +346,16 @@ impl Shard {
                 return self.enqueue(target.session, delivery);
             }
             match session.send(delivery, limits) {
-                Ok(packet_id) => Some(packet_id),
+                Ok(packet_id) => {
+                    if distribution.place.is_some() {
+                        self.ledger.note_sent(
+                            session.number(),
+                            connection,
+                            (qos, packet_id, distribution.place),
+                        );
+                    }
+                    Some(packet_id)
+                }
                 Err(delivery) => return self.enqueue(target.session, delivery),
             }
         };
@@ -279,7 +367,12 @@ impl Shard {
         } else {
             dropped.too_large += 1;
             if let Some(packet_id) = packet_id {
-                session.give_up(packet_id);
+                session.give_up(packet_id, &mut self.ledger);
+            }
+            if !session.replays.is_empty() {
+                // Nothing has been written that would let them go on.
+                let id = connection.id;
+                self.schedule_replay(id);
             }
         }
     }
@@ -290,9 +383,17 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id.index()) else { return };
         let limits = &self.shared.limits;
         let dropped = &mut self.stat.messages_dropped;
+        let before = session.window().1;
         while session.is_queue_full(limits) {
             let is_expired = |first: &Delivery| first.message.is_expired(self.now);
-            if !session.first_queued().is_some_and(is_expired) {
+            let is_first_expired = session.first_queued().is_some_and(is_expired);
+            let may_drop_first =
+                limits.queue_overflow == QueueOverflow::DropOldest && session.first_queued().is_some();
+            if !is_first_expired && !may_drop_first {
+                self.ledger.settle(session.number(), &delivery);
+                if session.stored.is_some() {
+                    self.ledger.note_window(before, session.window().1);
+                }
                 dropped.queue_full += 1;
                 session.count_overflow();
                 if let Some(suppressed) = self.overflows.allow(self.now) {
@@ -306,10 +407,19 @@ impl Shard {
                 }
                 return;
             }
-            session.dequeue();
-            dropped.expired += 1;
+            if let Some(expired) = session.dequeue() {
+                self.ledger.settle(session.number(), &expired);
+            }
+            if is_first_expired {
+                dropped.expired += 1;
+            } else {
+                dropped.queue_full += 1;
+            }
         }
         session.enqueue(delivery);
+        if session.stored.is_some() {
+            self.ledger.note_window(before, session.window().1);
+        }
     }
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
@@ -321,6 +431,7 @@ impl Shard {
             return;
         };
         let before = connection.outbox.len();
+        let window_before = session.window().1;
         let maximum = self.shared.limits.outbox_bytes_maximum;
         let stat = &mut self.stat;
         while connection.outbox.len() <= maximum {
@@ -331,7 +442,7 @@ impl Shard {
                 stat.messages_resent += 1;
             } else {
                 stat.messages_dropped.too_large += 1;
-                session.give_up(packet_id);
+                session.give_up(packet_id, &mut self.ledger);
             }
         }
         let limits = &self.shared.limits;
@@ -339,28 +450,42 @@ impl Shard {
             let Some(delivery) = session.dequeue() else { break };
             if delivery.message.is_expired(self.now) {
                 stat.messages_dropped.expired += 1;
+                self.ledger.settle(session.number(), &delivery);
                 continue;
             }
             let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
-            let details = delivery.details.clone();
+            let (details, place) = (delivery.details.clone(), delivery.place);
             let Ok(packet_id) = session.send(delivery, limits) else { break };
+            if place.is_some() {
+                self.ledger.note_sent(session.number(), connection, (qos, packet_id, place));
+            }
             connection.outbox.prepare(message.size(), &mut self.pool);
             let fields = (qos, retain, Some(packet_id));
             let identifiers = Details::identifiers(details.as_ref());
+            let start = connection.outbox.len();
             if append_kept(connection, &message, fields, identifiers, self.now) {
+                let is_older = |place: StoredPlace| place.get().sequence < self.shared.stored.first_sequence;
+                if qos == QoS::AtLeastOnce && place.is_some_and(is_older) {
+                    // An earlier process may have sent it, under another identifier [MQTT-3.3.1-1].
+                    connection.outbox.set_dup(start);
+                }
                 stat.messages_sent.count(qos);
             } else {
                 stat.messages_dropped.too_large += 1;
-                session.give_up(packet_id);
+                session.give_up(packet_id, &mut self.ledger);
             }
         }
         if connection.outbox.len() > before {
             mark_dirty(&mut self.dirty, connection);
         }
-        if session.queue_len() == 0 && !session.replays.is_empty() {
-            let id = connection.id;
-            self.schedule_replay(id);
+        let connection = connection.id;
+        if session.stored.is_some() {
+            self.ledger.note_window(window_before, session.window().1);
         }
+        if session.queue_len() == 0 && !session.replays.is_empty() {
+            self.schedule_replay(connection);
+        }
+        self.read_queue(id);
     }
 
     /// Sends a message to one session, whatever it has subscribed to.
@@ -372,9 +497,14 @@ impl Shard {
         };
         let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
         let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
-        let mut distribution = Distribution { publish: &publish, original: None, kept: None, now: self.now };
+        let mut distribution = Distribution::new(&publish, None, None, self.now);
+        let target = Target::new(session, &subscribed);
+        if session.is_stored() && qos.min(publish.qos) > QoS::AtMostOnce {
+            self.queue_for_one(&target, None, &mut distribution);
+            return;
+        }
         self.variants.reset();
-        self.deliver(&Target::new(session, &subscribed), &mut distribution);
+        self.deliver(&target, &mut distribution);
     }
 
     /// Gives a message that a member of a shared subscription has not received, its session having ended, to
@@ -389,7 +519,7 @@ impl Shard {
         let Some(group) = self.shared.subscriptions.group(group) else { return false };
         let publish = Publish { qos: message.qos(), retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(message.clone());
-        let mut distribution = Distribution { publish: &publish, original: None, kept, now: self.now };
+        let mut distribution = Distribution::new(&publish, None, kept, self.now);
         self.variants.reset();
         self.deliver_to_member(&group, &mut distribution)
     }
@@ -413,7 +543,7 @@ impl Shard {
         } else {
             let details = target.details.clone();
             let message = message.clone();
-            session.enqueue(Delivery { message, qos, retain: true, details });
+            session.enqueue(Delivery { message, place: None, qos, retain: true, details });
         }
         mark_dirty(&mut self.dirty, connection);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode};
 use lapwing_proto::topic::TopicFilterBuf;
+use lapwing_store::Change;
 
 use super::connection::Phase;
 use super::timer::Timer;
@@ -94,7 +95,9 @@ impl Shard {
         self.mark_dirty(id);
         let open = match phase {
             Phase::Open(open) => open,
-            Phase::Departing(departing) => return self.shared.registry.release(&departing.key),
+            Phase::Departing(departing) | Phase::Restoring(departing) => {
+                return self.shared.registry.release(&departing.key);
+            }
             _ => return,
         };
         self.stat.clients -= 1;
@@ -127,6 +130,7 @@ impl Shard {
             self.set_timer(expires, Timer::Session(open.session));
         }
         self.schedule_will(open.session);
+        self.record_session(open.session);
     }
 
     /// Tells the shared subscriptions of a session whether its client is connected.
@@ -162,7 +166,20 @@ impl Shard {
         {
             self.shared.registry.unbind(&session.key);
             self.stat.sessions_ended += 1;
+            let number = session.number();
+            if let Some(number) = number {
+                self.shared.stored.remove(id);
+                self.ledger.note_window(session.window().1, 0);
+                match session.estate() {
+                    Some(after) => self.begin_estate(number, after),
+                    None => self.ledger.record(Change::SessionEnded(number)),
+                }
+            }
             for (delivery, may_go_elsewhere) in session.into_undelivered() {
+                if self.estates.has(number) {
+                    // So that the next process does not find it among those that are left.
+                    self.ledger.settle(number, &delivery);
+                }
                 if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
                     self.stat.messages_dropped.session_ended += 1;
                 }
@@ -186,7 +203,9 @@ impl Shard {
             }
             Phase::AwaitingConnect | Phase::Exchanging(_) => Some(heard + connect_timeout),
             // It ends with the verdict, which an authenticator owes.
-            Phase::Authenticating(_) | Phase::Departing(_) => Some(now + connect_timeout),
+            Phase::Authenticating(_) | Phase::Departing(_) | Phase::Restoring(_) => {
+                Some(now + connect_timeout)
+            }
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
                 Some(deadline) if deadline <= now => {
                     let seconds = open.link.keep_alive.seconds();

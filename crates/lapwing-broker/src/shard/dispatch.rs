@@ -25,6 +25,13 @@ pub(super) struct Dispatch {
     held: Vec<ConnectionId>,
 }
 
+impl Dispatch {
+    /// A message was for somebody who has enough.
+    pub(super) fn note_full(&mut self) {
+        self.is_full = true;
+    }
+}
+
 impl Shard {
     /// Adds a message to what this turn has for another shard.
     pub(super) fn dispatch(
@@ -87,6 +94,8 @@ impl Shard {
     /// Sends the other shards what there is for them. Called before anything is written, so that no message
     /// is acknowledged that is not on its way.
     pub(crate) fn send_batches(&mut self) {
+        self.submit();
+        self.ask_store();
         for at in 0..self.dispatch.batches.len() {
             self.send_batch(ShardId(at as u8));
         }
@@ -94,14 +103,22 @@ impl Shard {
 
     /// Holds a connection back whose messages another shard has no room for: its bytes wait, and no more are
     /// read, until there is room. Whether it is.
+    #[inline]
     pub(super) fn hold_back(&mut self, id: ConnectionId) -> bool {
-        if !std::mem::take(&mut self.dispatch.is_full) {
+        (self.dispatch.is_full || self.ledger.is_recorded()) && self.hold_back_if_full(id)
+    }
+
+    fn hold_back_if_full(&mut self, id: ConnectionId) -> bool {
+        // Whoever fills the store waits for it, and for nobody's mailbox.
+        let fills_store = self.ledger.take_recorded() && self.ledger.is_behind();
+        if !std::mem::take(&mut self.dispatch.is_full) && !fills_store {
             return false;
         }
-        // Its own mailbox is none of them: nobody would tell this shard of room in there.
-        let others = self.shared.shards().filter(|&other| other != self.id);
-        let mut full = others.map(|other| self.shared.mailbox(other)).filter(|mailbox| mailbox.is_full());
-        if !full.any(crate::mailbox::MailboxSender::await_room) {
+        let mailboxes = self.shared.mailboxes.iter();
+        let mut full = mailboxes.filter(|mailbox| mailbox.is_full());
+        let store_is_behind =
+            self.ledger.store().is_some_and(|store| store.is_behind() && store.await_room());
+        if !store_is_behind && !full.any(crate::mailbox::MailboxSender::await_room) {
             return false;
         }
         let Some(connection) = self.connection_mut(id) else { return false };
@@ -138,12 +155,18 @@ impl Shard {
 
     /// The batch has been handled: whoever waits for room is told.
     pub(super) fn finish_batch(&mut self, batch: Batch) {
-        if self.mailbox.settle(batch.cost()) {
+        self.settle_mail(batch.cost());
+        self.shared.give_batch(batch);
+    }
+
+    /// Mail of this cost has been handled: whoever waits for room is told.
+    pub(super) fn settle_mail(&mut self, cost: usize) {
+        if self.mailbox.settle(cost) {
+            self.release_held();
             for other in self.shared.shards().filter(|&other| other != self.id) {
                 self.shared.mailbox(other).send(Mail::Room);
             }
         }
-        self.shared.give_batch(batch);
     }
 
     /// Delivers what came before a retained message of this shard's clients, so that every session gets

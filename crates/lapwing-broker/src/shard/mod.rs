@@ -12,11 +12,14 @@ mod delayed;
 mod deliver;
 mod disconnect;
 mod dispatch;
+mod estate;
 mod filters;
 mod handover;
+mod ledger;
 mod outbox;
 mod packet;
 mod publish;
+mod recovery;
 mod replays;
 mod retained;
 mod route;
@@ -24,6 +27,8 @@ mod run;
 mod session;
 mod slab;
 mod stat;
+mod stored;
+mod stored_session;
 mod subscribe;
 mod sys;
 mod timer;
@@ -42,6 +47,7 @@ use lapwing_proto::session::Instant;
 
 use self::outbox::BufferPool;
 pub(crate) use self::outbox::Outbox;
+pub(crate) use self::recovery::Remnant;
 pub(crate) use self::stat::Report;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
@@ -50,13 +56,16 @@ use self::delayed::Delayed;
 use self::deliver::{Source, Variants};
 use self::disconnect::End;
 use self::dispatch::Dispatch;
+use self::estate::Estates;
 use self::handover::Handover;
+use self::ledger::Ledger;
 use self::route::Routes;
 use self::session::Session;
 pub(crate) use self::session::SessionKey;
 use self::slab::Slab;
 use self::sys::Sys;
 use self::timer::{Timer, Timers};
+use crate::clock::WallClock;
 use crate::hook::{Client, Event};
 use crate::mail::Mail;
 use crate::mailbox::Mailbox;
@@ -77,19 +86,28 @@ impl ConnectionId {
     }
 }
 
-/// A session, wherever it is. It names another one only after 16 million more of its shard: long after whatever
+/// A session, wherever it is. It names another one only after 8 million more of its shard: long after whatever
 /// was on its way to it has arrived. Many are kept, with every subscription, so it is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId {
     shard: u8,
+    /// The highest bit says whether it is stored.
     serial: [u8; 3],
     index: u32,
 }
 
+const STORED: u8 = 0x80;
+
 impl SessionId {
-    pub(crate) fn new(shard: ShardId, index: usize, serial: u32) -> Self {
-        let [_, serial @ ..] = serial.to_be_bytes();
+    pub(crate) fn new(shard: ShardId, index: usize, serial: u32, is_stored: bool) -> Self {
+        let [_, mut serial @ ..] = serial.to_be_bytes();
+        serial[0] = serial[0] & !STORED | if is_stored { STORED } else { 0 };
         Self { shard: shard.0, serial, index: index as u32 }
+    }
+
+    /// Whether it outlives the broker's process.
+    pub(crate) fn is_stored(self) -> bool {
+        self.serial[0] & STORED != 0
     }
 
     /// The shard that has it.
@@ -98,7 +116,7 @@ impl SessionId {
     }
 
     /// Where that shard keeps it.
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.index as usize
     }
 }
@@ -111,6 +129,8 @@ pub(crate) struct Shard {
     mail: VecDeque<Mail>,
     dispatch: Dispatch,
     handover: Handover,
+    ledger: Ledger,
+    estates: Estates,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     routes: Routes,
@@ -162,11 +182,12 @@ impl Shard {
         Self {
             id,
             routes: Routes::new(id, Arc::clone(&shared)),
-            shared,
             mailbox,
             mail: VecDeque::new(),
             dispatch: Dispatch::default(),
             handover: Handover::default(),
+            ledger: Ledger::new(shared.stored.store.clone()),
+            estates: Estates::default(),
             connections: Slab::new(),
             sessions: Slab::new(),
             delayed: Delayed::default(),
@@ -188,6 +209,7 @@ impl Shard {
             faults: Rate::new(10),
             arrivals: Rate::new(20),
             overflows: Rate::new(5),
+            shared,
         }
     }
 
@@ -261,7 +283,7 @@ impl Shard {
                 Phase::AwaitingConnect => limits.connect_packet_size_maximum,
                 Phase::Open(_) => limits.packet_size_maximum,
                 // What remains is kept until the verdict, or goes to the other shard.
-                Phase::Authenticating(_) | Phase::Departing(_) => return,
+                Phase::Authenticating(_) | Phase::Departing(_) | Phase::Restoring(_) => return,
                 Phase::Exchanging(_) => limits.connect_packet_size_maximum,
                 Phase::Closing => break,
             };
@@ -343,6 +365,12 @@ impl Shard {
                 );
             }
             Mail::Send(key, message, qos) => self.send_to(&key, &message, qos),
+            Mail::Stored(batch, first) => self.deliver_stored(batch, first),
+            Mail::Durable(ticket) => self.note_durable(ticket),
+            Mail::QueueRead(id, read) => self.take_queue_read(id, read),
+            Mail::QueueCount(id, count) => self.take_queue_count(id, count),
+            Mail::Flows(connection, session, found) => self.take_flows(connection, session, *found),
+            Mail::Estate(number, left) => self.take_estate(number, *left),
             Mail::Shutdown => self.shut_down(),
         }
     }
@@ -482,9 +510,14 @@ impl Shard {
         }
     }
 
+    /// The clock of the machine has been looked at.
+    pub(crate) fn note_wall_clock(&self, clock: WallClock) {
+        self.shared.stored.set_wall_clock(clock);
+    }
+
     /// Whether nothing is left to be done after [`Mail::Shutdown`].
     pub(crate) fn is_finished(&self) -> bool {
-        self.is_shutting_down && self.connections.is_empty()
+        self.is_shutting_down && self.connections.is_empty() && self.ledger.is_settled()
     }
 
     /// Whether new connections are to be accepted.

@@ -1,8 +1,23 @@
+use std::collections::VecDeque;
+
+use super::ledger::Ticket;
+
 /// Bytes waiting to be written to a connection. While there are none it has no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
     written: usize,
+    /// Made when the first one is needed.
+    #[expect(clippy::box_collection, reason = "an outbox without gates is not to have room for a queue")]
+    gates: Option<Box<VecDeque<Gate>>>,
+}
+
+/// A place in an outbox from which on nothing is written before the store has what is acknowledged there.
+#[derive(Debug, Clone, Copy)]
+struct Gate {
+    ticket: Ticket,
+    /// In the bytes that there are.
+    at: usize,
 }
 
 /// Buffers that are used by one connection after another, so that a turn does not take from the system what the turn
@@ -51,9 +66,49 @@ impl Outbox {
         &mut self.bytes
     }
 
-    /// What is still to be written.
+    /// What may be written now.
     pub(crate) fn pending(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        let gate = self.gates.as_ref().and_then(|gates| gates.front());
+        &self.bytes[self.written..gate.map_or(self.bytes.len(), |gate| gate.at)]
+    }
+
+    /// What is appended from here on is not written before the store has what was submitted with this ticket. Whether
+    /// somebody must say so who has not been asked yet.
+    pub(super) fn close_gate(&mut self, ticket: Ticket) -> bool {
+        let at = self.bytes.len();
+        let gates = self.gates.get_or_insert_default();
+        // What stands behind another gate waits for that one as well.
+        let is_new = gates.back().is_none_or(|last| last.ticket < ticket);
+        if is_new {
+            gates.push_back(Gate { ticket, at });
+        }
+        is_new
+    }
+
+    /// The store has what was submitted up to this ticket.
+    pub(super) fn open_gates(&mut self, ticket: Ticket) {
+        let Some(gates) = &mut self.gates else { return };
+        while gates.front().is_some_and(|gate| gate.ticket <= ticket) {
+            gates.pop_front();
+        }
+        if gates.is_empty() {
+            self.gates = None;
+        }
+    }
+
+    /// The first bytes are gone.
+    fn shift_gates(&mut self, count: usize) {
+        for gate in self.gates.iter_mut().flat_map(|gates| gates.iter_mut()) {
+            gate.at -= count;
+        }
+    }
+
+    /// Sets the DUP flag of the PUBLISH that stands behind so many bytes which are still to be written.
+    pub(super) fn set_dup(&mut self, behind: usize) {
+        const DUP: u8 = 0b1000;
+        if let Some(first) = self.bytes.get_mut(self.written + behind) {
+            *first |= DUP;
+        }
     }
 
     /// How many bytes are still to be written.
@@ -74,11 +129,14 @@ impl Outbox {
     pub(crate) fn advance(&mut self, count: usize) {
         self.written += count;
         if self.written == self.bytes.len() {
+            // Behind a gate there may be nothing: what was to follow could not be sent.
+            self.shift_gates(self.written);
             self.bytes.clear();
             self.written = 0;
         } else if self.written > self.bytes.len() / 2 && self.written > KEPT_CAPACITY {
             // A reader that is always a little behind must not make the buffer grow for ever.
             self.bytes.drain(..self.written);
+            self.shift_gates(self.written);
             self.written = 0;
         }
     }
@@ -112,7 +170,8 @@ impl Outbox {
         if len > 0 && (capacity <= KEPT_CAPACITY || len > capacity / 4) {
             return;
         }
-        let rest = self.pending().to_vec();
+        let rest = self.bytes[self.written..].to_vec();
+        self.shift_gates(self.written);
         self.written = 0;
         pool.give(std::mem::replace(&mut self.bytes, rest));
     }

@@ -65,6 +65,9 @@ impl Shard {
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     fn handle_ack(&mut self, id: ConnectionId, packet_type: PacketType, ack: &Ack<'_>) {
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
+        if session_id.is_stored() {
+            return self.handle_stored_ack(id, session_id, packet_type, ack);
+        }
         let Some(session) = self.session_mut(session_id) else { return };
         let flows = session.flows();
         let mut pubrel = None;

@@ -5,6 +5,7 @@ use lapwing_proto::packet::{
 };
 use lapwing_proto::session::{Receipt, SessionError};
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
+use lapwing_store::{FlowKey, FlowState};
 
 use super::deliver::{Original, Source};
 use super::retained::NoRoom;
@@ -80,6 +81,7 @@ impl Shard {
             },
             None => Ok(Receipt::New),
         };
+        let mark = self.ledger.mark();
         let reason_code = match receipt {
             Err(error) => return self.fault(id, error.reason_code(), &error),
             Ok(Receipt::Duplicate) => {
@@ -88,13 +90,77 @@ impl Shard {
             }
             Ok(Receipt::New) => {
                 let original = Original::new(frame, version, &publish);
-                let source = Source { known, original };
+                let source = Source { known, original, is_kept: false };
+                // First of all, so that it goes to the store together with the message.
+                if session_id.is_stored() {
+                    self.note_received(session_id, &publish);
+                }
                 self.accept_message(id, session_id, name, &publish, source)
             }
         };
         if let Some(packet_id) = publish.packet_id {
+            let is_duplicate = receipt == Ok(Receipt::Duplicate);
+            let is_changed = self.ledger.mark() != mark || is_duplicate;
+            if self.ledger.is_on() && !self.hold_answer(id, &publish, version, reason_code, is_changed) {
+                return;
+            }
             self.acknowledge(id, session_id, publish.qos, packet_id, reason_code);
         }
+    }
+
+    /// Before a message is acknowledged: the acknowledgement is held back until the store has what it confirms, if it
+    /// confirms anything that is stored. `false` if there is none, and the connection ends.
+    #[cold]
+    fn hold_answer(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        version: ProtocolVersion,
+        reason_code: ReasonCode,
+        is_changed: bool,
+    ) -> bool {
+        let session_id = self.open_mut(id).map(|open| open.session);
+        if let (Some(session_id), Some(packet_id)) = (session_id, publish.packet_id) {
+            self.note_answer(session_id, publish.qos, packet_id, reason_code);
+            if self.is_unanswerable(reason_code, publish.qos, version) {
+                // The client still has the message, which is new when it comes again.
+                if let Some(session) = self.session_mut(session_id) {
+                    session.flows().acknowledge(publish.qos, packet_id, reason_code);
+                }
+                let fault = "there is no room for messages that must be stored";
+                self.fault(id, ReasonCode::QuotaExceeded, &fault);
+                return false;
+            }
+        }
+        if is_changed {
+            self.close_gate(id);
+        }
+        true
+    }
+
+    /// A QoS 2 message has arrived from a client: if its session is stored, so is its identifier.
+    #[cold]
+    fn note_received(&mut self, session_id: SessionId, publish: &Publish<'_>) {
+        if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            let number = self.session_mut(session_id).and_then(|session| session.number());
+            self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), Some(FlowState::Received));
+        }
+    }
+
+    /// Such a message is about to be acknowledged: one that is refused is not under way any more.
+    fn note_answer(&mut self, session_id: SessionId, qos: QoS, packet_id: PacketId, reason_code: ReasonCode) {
+        if session_id.is_stored() && qos == QoS::ExactlyOnce && reason_code.is_error() {
+            let number = self.session_mut(session_id).and_then(|session| session.number());
+            self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), None);
+        }
+    }
+
+    /// Whether a message is refused for want of room on the disk, and the client cannot be told before 5.0.
+    fn is_unanswerable(&self, reason_code: ReasonCode, qos: QoS, version: ProtocolVersion) -> bool {
+        reason_code == ReasonCode::QuotaExceeded
+            && qos > QoS::AtMostOnce
+            && version != ProtocolVersion::V5
+            && self.ledger.is_full()
     }
 
     /// What is wrong with a client's PUBLISH to `name`, if something is.
@@ -155,7 +221,7 @@ impl Shard {
             return self.withhold(Withheld::NotAuthorized, &client_id, name);
         }
         let reason_code = match self.admit(&open.client, name, publish) {
-            Ok(admitted) => self.pass_on(publish, &admitted, source.original, session_id, has_answer),
+            Ok(admitted) => self.pass_on(publish, &admitted, source, session_id, has_answer),
             Err(withheld) => {
                 let client_id = self.client_id(id);
                 self.withhold(withheld, &client_id, name)
@@ -199,7 +265,7 @@ impl Shard {
         &mut self,
         publish: &Publish<'_>,
         admitted: &Admitted<'_>,
-        original: Option<Original<'_>>,
+        source: Source<'_>,
         origin: SessionId,
         has_answer: bool,
     ) -> ReasonCode {
@@ -207,8 +273,9 @@ impl Shard {
         match admitted.delay_s {
             Some(delay_s) => self.delay(&message, delay_s, origin),
             None => {
-                let original = original.filter(|_| admitted.rewritten.is_none());
-                self.publish(&message, Source { known: None, original }, Some(origin), has_answer)
+                let original = source.original.filter(|_| admitted.rewritten.is_none());
+                let source = Source { known: None, original, ..source };
+                self.publish(&message, source, Some(origin), has_answer)
             }
         }
     }
@@ -246,6 +313,10 @@ impl Shard {
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
+        if self.ledger.is_full() && !source.is_kept && self.must_be_stored(message, &source) {
+            self.stat.messages_dropped.disk_full += 1;
+            return ReasonCode::QuotaExceeded;
+        }
         let retained = message.retain.then(|| self.publish_retained(message, origin));
         if let Some(Err(NoRoom)) = retained {
             self.stat.messages_dropped.not_retained += 1;
@@ -267,6 +338,21 @@ impl Shard {
             return ReasonCode::NoMatchingSubscribers;
         }
         ReasonCode::Success
+    }
+
+    /// Whether a message cannot be passed on without the store.
+    fn must_be_stored(&mut self, message: &Publish<'_>, source: &Source<'_>) -> bool {
+        let Some(name) = message.topic.filter(|name| !is_own(*name)) else { return false };
+        if message.retain && !message.payload.is_empty() {
+            return true;
+        }
+        let found = match source.known {
+            Some(known) => self.routes.again(known),
+            None => self.routes.route(name),
+        };
+        let route = found.route();
+        let is_by_store = route.stored.is_some() || route.groups.iter().any(|group| group.is_by_store());
+        message.qos > QoS::AtMostOnce && is_by_store
     }
 
     /// Sends the PUBACK or PUBREC that the QoS demands. Before 5.0 it cannot say that the message was
@@ -329,7 +415,7 @@ pub(super) fn is_plain(shared: &Shared, name: TopicName<'_>) -> bool {
 }
 
 /// Whether a name is one of the server's own.
-fn is_own(name: TopicName<'_>) -> bool {
+pub(super) fn is_own(name: TopicName<'_>) -> bool {
     let starts = |prefix: &&str| name.as_str().starts_with(prefix);
     name.is_system() && (["$SYS/", "$share/"].iter().any(starts) || name.as_str() == "$SYS")
 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use lapwing_proto::packet::Publish;
+use lapwing_proto::packet::{Publish, QoS};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
+use lapwing_store::{Change, PublisherRecord, RetainedRecord};
 
-use super::{ConnectionId, DELIVERY_COST, SessionId, Shard};
+use super::deliver::{Distribution, Member};
+use super::publish::is_own;
+use super::route::{Route, RouteSessions};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, recovery};
 use crate::message::Message;
 use crate::shared::{Retained, Target, pattern};
 
@@ -30,6 +34,8 @@ pub(super) struct Found {
     messages: Vec<Message>,
     /// The last name looked at, if there are more.
     next: Option<TopicNameBuf>,
+    /// Whether others go to the session by way of the store.
+    is_by_store: bool,
 }
 
 /// There is no room for another retained message.
@@ -54,8 +60,8 @@ impl Shard {
         let Some(name) = message.topic else { return Ok(0) };
         let found = self.routes.route(name);
         let route = found.route();
-        let mut count = 0;
-        for (shard, recipients) in &route.elsewhere {
+        let (mut count, sessions, members) = self.store_retained(route, message, kept.as_ref(), origin);
+        for (shard, recipients) in &sessions.elsewhere {
             self.dispatch(*shard, (message, None, kept.as_ref()), recipients);
             self.send_batch(*shard);
             count += recipients.targets.len();
@@ -63,12 +69,66 @@ impl Shard {
         self.collect_mail();
         drop(retained);
         self.catch_up();
-        Ok(count + self.distribute_kept(route, message, kept, origin))
+        Ok(count + self.distribute_kept((sessions, &members), message, kept, origin))
+    }
+
+    /// Gives the store what a retained message changes there, all of it together and before any other shard retains another
+    /// one. To how many sessions the message goes by that way, who else gets it, and which members of shared
+    /// subscriptions.
+    fn store_retained<'a>(
+        &mut self,
+        route: &'a Route,
+        message: &Publish<'_>,
+        kept: Option<&Message>,
+        origin: Option<SessionId>,
+    ) -> (usize, &'a RouteSessions, Vec<Member>) {
+        let members = self.choose_members(&route.groups);
+        let Some(name) = message.topic.filter(|name| self.ledger.is_on() && !is_own(*name)) else {
+            return (0, &route.sessions, members);
+        };
+        let mut distribution = Distribution::new(message, None, kept.cloned(), self.now);
+        let (mut count, sessions) = self.distribute_stored(route, &mut distribution, origin);
+        let (by_store, members): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.is_by_store(message.qos));
+        for member in by_store {
+            count += usize::from(self.deliver_to_chosen(&member, &mut distribution));
+        }
+        let clock = self.shared.stored.wall_clock();
+        self.ledger.record(match kept {
+            Some(kept) => Change::Retained(
+                name.as_str().into(),
+                Box::new(RetainedRecord {
+                    message: kept.to_stored(clock).to_vec(),
+                    publisher: origin.and_then(|origin| self.publisher(origin)),
+                }),
+            ),
+            None => Change::Unretained(name.as_str().into()),
+        });
+        if message.qos > QoS::AtMostOnce {
+            self.await_recorded();
+        }
+        self.submit();
+        (count, sessions, members)
+    }
+
+    /// Who the client of a session is, if it is connected.
+    pub(super) fn publisher(&self, id: SessionId) -> Option<PublisherRecord> {
+        let session = self.sessions.get(id.index()).filter(|session| session.id == id)?;
+        let open = self.connection(session.connection?)?.open()?;
+        Some(recovery::publisher(&open.client))
     }
 
     /// Removes retained messages that have expired, some at a time.
     pub(super) fn remove_expired(&mut self) {
-        self.shared.retained.remove_expired(self.now, STEP);
+        let shared = Arc::clone(&self.shared);
+        let Some(mut retained) = shared.retained.lock_if_expired(self.now) else { return };
+        for name in retained.remove_expired(self.now, STEP) {
+            if self.ledger.is_on() {
+                self.ledger.record(Change::Unretained(name.as_str().into()));
+            }
+        }
+        self.submit();
+        shared.retained.note_expiry(&retained);
     }
 
     /// What is retained for a new subscription, as far as one step goes: `None` if the turn has done enough. Called
@@ -84,7 +144,9 @@ impl Shard {
         }
         let (names, _) = retained.size();
         self.spent += DELIVERY_COST * names.min(STEP);
-        Some(Found::new(retained, filter, replay, self.now))
+        let mut found = Found::new(retained, filter, replay, self.now);
+        self.queue_found(&mut found, &replay.target);
+        Some(found)
     }
 
     /// Begins to send a new subscription what is retained, of which a first step may have been found. If that is still
@@ -99,7 +161,8 @@ impl Shard {
         let has_room = self.has_room(id);
         let Some(session) = self.session_mut(replay.target.session) else { return };
         let is_more = match found {
-            Some(found) if has_room => {
+            // What has been given to the store is under way.
+            Some(found) if has_room || found.is_by_store => {
                 session.replays.remove(&filter);
                 self.send_found(id, filter, replay, found)
             }
@@ -150,7 +213,8 @@ impl Shard {
         let Some((filter, replay)) = session.replays.pop_first() else { return false };
         let shared = Arc::clone(&self.shared);
         let retained = shared.retained.lock();
-        let found = Found::new(&retained, &filter, &replay, self.now);
+        let mut found = Found::new(&retained, &filter, &replay, self.now);
+        self.queue_found(&mut found, &replay.target);
         self.collect_mail();
         drop(retained);
         self.catch_up();
@@ -166,7 +230,7 @@ impl Shard {
         found: Found,
     ) -> bool {
         let (session_id, now) = (replay.target.session, self.now);
-        let Found { messages, mut next } = found;
+        let Found { messages, mut next, is_by_store } = found;
         let mut messages = messages.into_iter();
         while let Some(message) = messages.next() {
             self.deliver_retained(id, &replay.target, &message);
@@ -184,7 +248,29 @@ impl Shard {
         }
         let is_more = !session.replays.is_empty();
         self.pump(session_id);
-        is_more
+        // What went by way of the store comes back to the queue, and the next step follows when that is empty.
+        is_more && !is_by_store
+    }
+
+    /// Gives the store those of some retained messages that a session gets by that way. Called with the retained messages
+    /// locked, before another shard retains newer ones.
+    fn queue_found(&mut self, found: &mut Found, target: &Target) {
+        if !target.session.is_stored() || target.qos == QoS::AtMostOnce {
+            return;
+        }
+        // Retained messages are sent with RETAIN, however the subscription is.
+        let target = Target { retain_as_published: true, ..target.clone() };
+        let (by_store, directly): (Vec<_>, Vec<_>) = std::mem::take(&mut found.messages)
+            .into_iter()
+            .partition(|message| message.qos() > QoS::AtMostOnce);
+        found.messages = directly;
+        found.is_by_store = !by_store.is_empty();
+        for message in &by_store {
+            let publish = Publish { qos: message.qos(), retain: true, ..message.publish(self.now) };
+            let mut distribution = Distribution::new(&publish, None, Some(message.clone()), self.now);
+            self.queue_for_one(&target, None, &mut distribution);
+        }
+        self.submit();
     }
 }
 
@@ -199,6 +285,6 @@ impl Found {
         };
         let after = replay.after.as_ref().map(TopicNameBuf::as_name);
         let next = retained.matches_after(pattern(filter.as_filter()), after, STEP, keep);
-        Self { messages, next }
+        Self { messages, next, is_by_store: false }
     }
 }

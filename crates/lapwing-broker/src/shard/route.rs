@@ -4,11 +4,15 @@ use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use lapwing_proto::packet::QoS;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
 use super::{SessionId, publish};
 use crate::hash::HashBuilder;
-use crate::shared::{Group, Recipients, ShardId, Shared, Subscribed, Target, Trees};
+use crate::shared::{
+    Group, OwnMessages, Recipients, ShardId, Shared, Stored, StoredRecipients, StoredTargets, Subscribed,
+    Target, Trees,
+};
 
 /// Topics whose routes are remembered, at first and where that is not enough; and how many targets and groups these may
 /// have in all. A target with many subscription identifiers counts as several.
@@ -21,12 +25,29 @@ const NAME_MAXIMUM: usize = 1024;
 /// Where the messages of a topic go.
 #[derive(Debug, Default)]
 pub(super) struct Route {
-    /// Sessions of this shard.
-    pub(super) targets: Vec<Target>,
-    /// Sessions of other shards.
-    pub(super) elsewhere: Vec<(ShardId, Arc<Recipients>)>,
+    pub(super) sessions: RouteSessions,
     /// Shared subscriptions, of which one member each gets the message.
     pub(super) groups: Vec<Arc<Group>>,
+    /// What is different for messages at QoS 1 and 2, if anything is.
+    pub(super) stored: Option<Box<StoredRoute>>,
+}
+
+/// The sessions that get the messages of a topic.
+#[derive(Debug, Default)]
+pub(super) struct RouteSessions {
+    /// Of this shard.
+    pub(super) here: Vec<Target>,
+    /// Of other shards.
+    pub(super) elsewhere: Vec<(ShardId, Arc<Recipients>)>,
+}
+
+/// Where the messages of a topic at QoS 1 and 2 go, if stored sessions are among those that get them.
+#[derive(Debug)]
+pub(super) struct StoredRoute {
+    /// By way of the store.
+    pub(super) targets: StoredTargets,
+    /// Directly.
+    pub(super) others: RouteSessions,
 }
 
 /// A topic that is remembered, with its route.
@@ -218,7 +239,7 @@ impl Routes {
                 self.passing = Rc::default();
             }
             if let Some(route) = Rc::get_mut(&mut self.passing) {
-                route.resolve(name, &trees, self.shard, &mut self.selected);
+                route.resolve(name, &trees, self.shard, &self.shared.stored, &mut self.selected);
             }
             drop(trees);
             if self.misses > WAYS * self.buckets.len() {
@@ -227,7 +248,7 @@ impl Routes {
             return Found::Passing(Rc::clone(&self.passing));
         }
         let mut route = Route::default();
-        route.resolve(name, &trees, self.shard, &mut self.selected);
+        route.resolve(name, &trees, self.shard, &self.shared.stored, &mut self.selected);
         drop(trees);
         let is_plain = publish::is_plain(&self.shared, name);
         let known = Rc::new(Known { name: name.to_buf(), is_plain, generation, route });
@@ -287,11 +308,13 @@ impl Route {
         name: TopicName<'_>,
         trees: &Trees,
         here: ShardId,
+        stored: &Stored,
         selected: &mut Vec<(SessionId, Subscribed)>,
     ) {
-        self.targets.clear();
-        self.elsewhere.clear();
+        self.sessions.here.clear();
+        self.sessions.elsewhere.clear();
         self.groups.clear();
+        self.stored = None;
         selected.clear();
         let groups = &mut self.groups;
         trees.matches(
@@ -301,19 +324,14 @@ impl Route {
         );
         if let [(session, subscribed)] = &selected[..]
             && session.shard() == here
+            && !session.is_stored()
         {
-            return self.targets.push(Target::new(*session, subscribed));
+            return self.sessions.here.push(Target::new(*session, subscribed));
         }
         selected.sort_unstable_by_key(|&(session, _)| session);
-        for of_shard in selected.chunk_by(|one, other| one.0.shard() == other.0.shard()) {
-            let targets = of_shard.chunk_by(|one, other| one.0 == other.0).map(Target::overlapping);
-            match of_shard[0].0.shard() {
-                shard if shard == here => self.targets.extend(targets),
-                shard => {
-                    let recipients = Recipients { name: Some(name.to_buf()), targets: targets.collect() };
-                    self.elsewhere.push((shard, Arc::new(recipients)));
-                }
-            }
+        self.sessions.resolve(name, here, selected);
+        if selected.iter().any(|(session, subscribed)| is_stored(*session, subscribed.options.qos)) {
+            self.stored = StoredRoute::resolve(name, here, selected, stored).map(Box::new);
         }
         selected.clear();
         selected.shrink_to(1024);
@@ -321,13 +339,87 @@ impl Route {
 
     /// To how many sessions the shard that has most of them delivers each message.
     pub(super) fn width(&self) -> usize {
-        let elsewhere = self.elsewhere.iter().map(|(_, recipients)| recipients.targets.len());
-        elsewhere.fold(self.targets.len(), usize::max)
+        let RouteSessions { here, elsewhere } = &self.sessions;
+        elsewhere.iter().map(|(_, recipients)| recipients.targets.len()).fold(here.len(), usize::max)
     }
 
     /// How much of what may be remembered it takes.
     fn weight(&self) -> usize {
+        let stored = self.stored.as_ref();
+        let recipients = stored.into_iter().flat_map(|stored| &stored.targets.recipients);
+        // Each is there as the shards are told and as the store is.
+        let by_store: usize = recipients.flat_map(|(_, it)| &it.targets).map(|(it, _)| 2 * it.weight()).sum();
+        let others = stored.map_or(0, |stored| stored.others.weight());
+        1 + self.groups.len() + self.sessions.weight() + by_store + others
+    }
+}
+
+/// Whether a session with such a subscription gets messages by way of the store.
+fn is_stored(session: SessionId, qos: QoS) -> bool {
+    session.is_stored() && qos > QoS::AtMostOnce
+}
+
+impl RouteSessions {
+    /// `selected` is sorted by session.
+    fn resolve(&mut self, name: TopicName<'_>, here: ShardId, selected: &[(SessionId, Subscribed)]) {
+        for of_shard in selected.chunk_by(|one, other| one.0.shard() == other.0.shard()) {
+            let targets = of_shard.chunk_by(|one, other| one.0 == other.0).map(Target::overlapping);
+            self.add(name, here, of_shard[0].0.shard(), targets);
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: TopicName<'_>,
+        here: ShardId,
+        shard: ShardId,
+        targets: impl Iterator<Item = Target>,
+    ) {
+        if shard == here {
+            return self.here.extend(targets);
+        }
+        let recipients = Recipients { name: Some(name.to_buf()), targets: targets.collect() };
+        self.elsewhere.push((shard, Arc::new(recipients)));
+    }
+
+    fn weight(&self) -> usize {
         let elsewhere = self.elsewhere.iter().flat_map(|(_, recipients)| recipients.targets.iter());
-        1 + self.groups.len() + self.targets.iter().chain(elsewhere).map(Target::weight).sum::<usize>()
+        self.here.iter().chain(elsewhere).map(Target::weight).sum()
+    }
+}
+
+impl StoredRoute {
+    /// `selected` is sorted by session. `None` if the stored sessions among them have ended meanwhile.
+    fn resolve(
+        name: TopicName<'_>,
+        here: ShardId,
+        selected: &[(SessionId, Subscribed)],
+        stored: &Stored,
+    ) -> Option<Self> {
+        let (mut recipients, mut queue) = (Vec::new(), Vec::new());
+        let mut others = RouteSessions::default();
+        for of_shard in selected.chunk_by(|one, other| one.0.shard() == other.0.shard()) {
+            let shard = of_shard[0].0.shard();
+            let targets = of_shard.chunk_by(|one, other| one.0 == other.0).map(Target::overlapping);
+            let (by_store, directly): (Vec<_>, Vec<_>) =
+                targets.partition(|target| is_stored(target.session, target.qos));
+            if !directly.is_empty() {
+                others.add(name, here, shard, directly.into_iter());
+            }
+            let mut targets = Vec::new();
+            for target in by_store {
+                if let Some(queue_target) = stored.queue_target(&target, None) {
+                    targets.push((target, queue_target.session));
+                    queue.push(queue_target);
+                }
+            }
+            if !targets.is_empty() {
+                recipients.push((shard, Arc::new(StoredRecipients { targets: targets.into() })));
+            }
+        }
+        let all = recipients.iter().flat_map(|(_, recipients)| &recipients.targets);
+        let has_own = all.into_iter().any(|(target, _)| !matches!(target.own, OwnMessages::Same));
+        let targets = StoredTargets { recipients, queue: queue.into(), has_own };
+        (!targets.queue.is_empty()).then_some(Self { targets, others })
     }
 }

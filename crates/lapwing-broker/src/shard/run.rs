@@ -50,11 +50,11 @@ impl Shard {
             connection.heard = now;
         }
         let mut count = 0;
-        for (shard, recipients) in &known.route().elsewhere {
+        for (shard, recipients) in &known.route().sessions.elsewhere {
             self.dispatch_run(*shard, &run, recipients);
             count += recipients.targets.len();
         }
-        count += self.deliver_run(&run, &known.route().targets, Some(origin));
+        count += self.deliver_run(&run, &known.route().sessions.here, Some(origin));
         if count == 0 {
             self.stat.messages_dropped.no_subscriber += u64::from(run.count);
         }

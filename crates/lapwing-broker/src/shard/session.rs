@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use lapwing_proto::packet::{PacketId, QoS};
 use lapwing_proto::session::{Instant, Link, Resend, ServerSession};
+use lapwing_store::FlowKey;
 
 use super::filters::Filters;
+use super::ledger::Ledger;
 use super::replays::Replays;
+use super::stored_session::StoredSession;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Identity};
 use crate::limit::Limits;
@@ -15,6 +18,8 @@ use crate::message::{Delivery, Message};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// What there is about it in the store, if it outlives the process.
+    pub(super) stored: Option<Box<StoredSession>>,
     /// Under which the shard finds it.
     pub(super) key: SessionKey,
     pub(super) connection: Option<ConnectionId>,
@@ -90,6 +95,7 @@ impl Session {
     pub(super) fn new(id: SessionId, key: SessionKey) -> Self {
         Self {
             id,
+            stored: None,
             key,
             connection: None,
             traffic: None,
@@ -153,13 +159,16 @@ impl Session {
     pub(super) fn has_waiting(&self) -> bool {
         let in_traffic =
             |traffic: &Traffic| !traffic.queue.is_empty() || traffic.flows.outbound.is_resending();
-        self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty()
+        self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty() || self.spill().is_some()
     }
 
     /// A message that was taken up cannot be sent.
-    pub(super) fn give_up(&mut self, packet_id: PacketId) {
+    pub(super) fn give_up(&mut self, packet_id: PacketId, ledger: &mut Ledger) {
         let delivery = self.flows().outbound.give_up(packet_id);
-        self.settle(delivery);
+        if delivery.as_ref().is_some_and(|it| it.place.is_some() && it.qos == QoS::ExactlyOnce) {
+            ledger.flow(self.number(), FlowKey::Outbound(packet_id.get()), None);
+        }
+        self.settle_stored(delivery, ledger);
     }
 
     /// The client has a message, or will never have it: it is not in flight any more.
@@ -167,6 +176,14 @@ impl Session {
         if let (Some(delivery), Some(traffic)) = (delivery, &mut self.traffic) {
             traffic.in_flight_bytes -= delivery.message.size();
         }
+    }
+
+    /// As [`settle`](Self::settle): nor does it wait in the store any more, if it does.
+    pub(super) fn settle_stored(&mut self, delivery: Option<Delivery>, ledger: &mut Ledger) {
+        if let Some(delivery) = &delivery {
+            ledger.settle(self.number(), delivery);
+        }
+        self.settle(delivery);
     }
 
     /// Whether the next message of the queue may be sent now.
@@ -190,12 +207,30 @@ impl Session {
 
     /// How many messages are in the queue.
     pub(super) fn queue_len(&self) -> usize {
-        self.traffic.as_ref().map_or(0, |traffic| traffic.queue.len())
+        self.window().0 + self.spill().map_or(0, |spill| spill.messages)
     }
 
     /// How many bytes the messages in the queue take.
     pub(super) fn queue_bytes(&self) -> usize {
-        self.traffic.as_ref().map_or(0, |traffic| traffic.queue_bytes)
+        self.window().1 + self.spill().map_or(0, |spill| spill.bytes)
+    }
+
+    /// How many messages of the queue are in memory, and how many bytes these take.
+    pub(super) fn window(&self) -> (usize, usize) {
+        self.traffic.as_ref().map_or((0, 0), |traffic| (traffic.queue.len(), traffic.queue_bytes))
+    }
+
+    /// The messages in flight, in no order of their places, and the first of those that wait in memory.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Delivery> {
+        let traffic = self.traffic.iter();
+        traffic.flat_map(|traffic| traffic.flows.outbound.messages().chain(traffic.queue.front()))
+    }
+
+    /// The messages under way are those that were stored.
+    pub(super) fn restore(&mut self, flows: ServerSession<Delivery>, in_flight_bytes: usize) {
+        let traffic = self.traffic_mut();
+        traffic.flows = flows;
+        traffic.in_flight_bytes = in_flight_bytes;
     }
 
     /// How many messages are in flight.
@@ -222,6 +257,11 @@ impl Session {
             traffic.queue = VecDeque::new();
         }
         Some(delivery)
+    }
+
+    /// Takes the delivery at the front of the queue if its message has expired.
+    pub(super) fn dequeue_expired(&mut self, now: Instant) -> Option<Delivery> {
+        if self.first_queued()?.message.is_expired(now) { self.dequeue() } else { None }
     }
 
     /// Counts a message that found the queue full.

@@ -137,6 +137,8 @@ pub struct Dropped {
     pub not_connected: u64,
     /// At QoS 1 and 2: too many messages were waiting in the session's queue.
     pub queue_full: u64,
+    /// It had to be stored, and there was too little room on the disk: it was refused.
+    pub disk_full: u64,
     /// Its expiry interval had passed while it was waiting in a queue.
     pub expired: u64,
     /// Larger than the client takes.
@@ -160,6 +162,7 @@ impl Dropped {
             outbox_full,
             not_connected,
             queue_full,
+            disk_full,
             expired,
             too_large,
             session_ended,
@@ -171,6 +174,7 @@ impl Dropped {
         outbox_full
             + not_connected
             + queue_full
+            + disk_full
             + expired
             + too_large
             + session_ended
@@ -187,6 +191,7 @@ impl AddAssign for Dropped {
             outbox_full,
             not_connected,
             queue_full,
+            disk_full,
             expired,
             too_large,
             session_ended,
@@ -198,6 +203,7 @@ impl AddAssign for Dropped {
         self.outbox_full += outbox_full;
         self.not_connected += not_connected;
         self.queue_full += queue_full;
+        self.disk_full += disk_full;
         self.expired += expired;
         self.too_large += too_large;
         self.session_ended += session_ended;

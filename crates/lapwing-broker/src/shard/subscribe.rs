@@ -7,6 +7,7 @@ use lapwing_proto::packet::{
     SubscriptionIdentifier, SubscriptionOptions, Unsubscribe,
 };
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
+use lapwing_store::{Change, FILTER_MAXIMUM, SubscriptionRecord};
 
 use super::retained::{Found, Replay};
 use super::{ConnectionId, SessionId, Shard};
@@ -56,6 +57,9 @@ impl Shard {
         for added in added.iter().flatten() {
             let (filter, options) = (added.filter.as_filter(), added.options);
             self.observe(id, |client| Event::Subscribed { client, filter, options });
+        }
+        if session.is_stored() {
+            self.close_gate(id);
         }
         self.send(id, &Packet::SubAck(SubAck::new(subscribe.packet_id, &reason_codes)));
         self.replay_all(id, added);
@@ -178,10 +182,14 @@ impl Shard {
         }
         let name = filter.as_filter();
         subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
+        if session_id.is_stored() && (self.ledger.is_full() || name.as_str().len() > FILTER_MAXIMUM) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let added = self.shared.subscriptions.subscribe(session_id, name, subscribed);
         if added == Added::Occupied {
             return Err(ReasonCode::QuotaExceeded);
         }
+        self.record_subscription(session_id, name, &subscribed);
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
         if session.filters.insert(filter.clone()) {
             session.filter_bytes += size(name);
@@ -204,6 +212,18 @@ impl Shard {
             if let Some((replay, found)) = replay {
                 self.replay(id, filter, replay, found);
             }
+        }
+    }
+
+    fn record_subscription(&mut self, id: SessionId, filter: TopicFilter<'_>, subscribed: &Subscribed) {
+        if let Some(number) = self.session_mut(id).and_then(|session| session.number()) {
+            let record = SubscriptionRecord {
+                options: subscribed.options.to_byte(),
+                identifier: subscribed.identifier.map(SubscriptionIdentifier::get),
+            };
+            self.ledger.record(Change::Subscribed(number, filter.as_str().into(), record));
+            // What is retained for it may go to the store before SUBACK is there to wait for this.
+            self.await_recorded();
         }
     }
 
@@ -258,6 +278,9 @@ impl Shard {
         }
         let reason_codes: Vec<_> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();
+        if session.is_stored() {
+            self.close_gate(id);
+        }
         self.send(id, &Packet::UnsubAck(SubAck::new(unsubscribe.packet_id, &reason_codes)));
     }
 
@@ -269,11 +292,17 @@ impl Shard {
     ) -> ReasonCode {
         let Ok(rewritten) = self.rewrite_filter(filter) else { return ReasonCode::TopicFilterInvalid };
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
-        let Some(session) = self.session_mut(session_id) else { return ReasonCode::UnspecifiedError };
+        let found = self.sessions.get_mut(session_id.index());
+        let Some(session) = found.filter(|session| session.id == session_id) else {
+            return ReasonCode::UnspecifiedError;
+        };
         let owned = filter.to_buf();
         if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
             session.memberships -= u32::from(filter.share_name().is_some());
+            if let Some(number) = session.number() {
+                self.ledger.record(Change::Unsubscribed(number, filter.as_str().into()));
+            }
         }
         session.replays.remove(&owned);
         if self.shared.subscriptions.unsubscribe(session_id, filter) {
@@ -286,7 +315,7 @@ impl Shard {
 }
 
 /// About how many bytes a subscription takes. Each level of a filter with a wildcard can be a node of a tree.
-fn size(filter: TopicFilter<'_>) -> usize {
+pub(super) fn size(filter: TopicFilter<'_>) -> usize {
     let levels = if filter.has_wildcard() { filter.levels().count() } else { 0 };
     200 + 3 * filter.as_str().len() + 60 * levels
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deliver::Source;
 use super::session::Will;
 use super::timer::Timer;
 use super::{SessionId, Shard};
@@ -37,6 +38,8 @@ impl Shard {
     /// Publishes a session's will, if there is one and its client may.
     pub(super) fn publish_will(&mut self, id: SessionId) {
         let Some(will) = self.session_mut(id).and_then(|session| session.will.take()) else { return };
+        // Together with the message, so that it is not published twice.
+        self.record_session(id);
         let Will { message, retain, client, .. } = *will;
         let mut publish = message.publish(self.now);
         publish.qos = message.qos();
@@ -44,7 +47,8 @@ impl Shard {
         let Some(name) = publish.topic else { return };
         match self.admit(&client, name, &publish) {
             Ok(admitted) => {
-                self.pass_on(&publish, &admitted, None, id, false);
+                let source = Source { is_kept: true, ..Source::default() };
+                self.pass_on(&publish, &admitted, source, id, false);
             }
             Err(withheld) => {
                 self.withhold(withheld, &excerpt(&client.client_id), name);

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use lapwing_proto::packet::QoS;
+
 use super::{Recipients, Target};
 use crate::shard::SessionId;
 use crate::sync::Mutex;
@@ -18,7 +20,7 @@ pub(crate) struct GroupId {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) id: GroupId,
-    pub(crate) filter: Box<str>,
+    pub(crate) filter: Arc<str>,
     members: Mutex<Members>,
 }
 
@@ -32,7 +34,7 @@ struct Members {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, filter: Box<str>) -> Self {
+    pub(super) fn new(id: GroupId, filter: Arc<str>) -> Self {
         Self { id, filter, members: Mutex::default() }
     }
 
@@ -66,7 +68,7 @@ impl Group {
     }
 
     /// How many members there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let members = self.members();
         members.connected.len() + members.absent.len()
     }
@@ -74,6 +76,14 @@ impl Group {
     /// Whether a member is connected.
     pub(crate) fn is_served(&self) -> bool {
         !self.members().connected.is_empty()
+    }
+
+    /// Whether whichever member gets the next message gets it by way of the store, at QoS 1 and 2.
+    pub(crate) fn is_by_store(&self) -> bool {
+        let members = self.members();
+        let list = if members.connected.is_empty() { &members.absent } else { &members.connected };
+        let is_by_store = |target: &Target| target.session.is_stored() && target.qos > QoS::AtMostOnce;
+        !list.is_empty() && list.iter().all(|member| is_by_store(&member.targets[0]))
     }
 
     /// The member that gets the next message: the next one that is connected, or if none is, the next one, whose

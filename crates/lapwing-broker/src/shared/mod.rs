@@ -6,6 +6,7 @@
 mod group;
 mod registry;
 mod retained;
+mod stored;
 mod subscription;
 mod target;
 
@@ -16,8 +17,9 @@ use lapwing_proto::session::Instant;
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
 pub(crate) use self::retained::{Retained, RetainedMessages};
+pub(crate) use self::stored::{Stored, StoredRecipients, StoredTargets};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
-pub(crate) use self::target::{Details, Recipients, Subscribed, Target};
+pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Batch;
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RetainedMessages,
+    pub(crate) stored: Stored,
     /// Delayed messages of all shards, and their bytes.
     pub(crate) delayed: AtomicUsize,
     pub(crate) delayed_bytes: AtomicUsize,
@@ -83,6 +86,7 @@ impl Shared {
         hooks: Hooks,
         sharding: &Sharding,
         mailboxes: Vec<MailboxSender>,
+        stored: Stored,
     ) -> Self {
         let count = mailboxes.len();
         Self {
@@ -92,6 +96,7 @@ impl Shared {
             hooks,
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::default(),
+            stored,
             delayed: AtomicUsize::new(0),
             delayed_bytes: AtomicUsize::new(0),
             mailboxes,

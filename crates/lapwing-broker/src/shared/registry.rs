@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_session_that_ends_leaves_its_key_to_a_connect_under_way() {
         let registry = Registry::new(2, 10);
-        let session = SessionId::new(ShardId(0), 7, 1);
+        let session = SessionId::new(ShardId(0), 7, 1, false);
         registry.place(&key("a"), || ShardId(0)).unwrap();
         registry.bind(&key("a"), session);
         assert_eq!(registry.session(&key("a")), Some(session));

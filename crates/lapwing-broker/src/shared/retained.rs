@@ -56,19 +56,15 @@ impl RetainedMessages {
         self.next_expiry.store(next, Ordering::Relaxed);
     }
 
-    /// Removes up to `maximum` that have expired.
-    pub(crate) fn remove_expired(&self, now: Instant, maximum: usize) {
-        if self.next_expiry().is_none_or(|at| at > now) {
-            return;
-        }
+    /// As [`lock`](Self::lock), if one has expired.
+    pub(crate) fn lock_if_expired(&self, now: Instant) -> Option<MutexGuard<'_, Retained>> {
+        self.next_expiry().is_some_and(|at| at <= now).then(|| self.lock())
+    }
+
+    /// Puts a message there that an earlier process has retained.
+    pub(crate) fn restore(&self, name: TopicName<'_>, message: Message) {
         let mut retained = self.lock();
-        for _ in 0..maximum {
-            let Some((expires, name)) = retained.expiries.first().cloned() else { break };
-            if expires > now {
-                break;
-            }
-            retained.remove(name.as_name());
-        }
+        retained.insert(name, message);
         self.note_expiry(&retained);
     }
 }
@@ -116,6 +112,16 @@ impl Retained {
         if let Some(old) = self.messages.remove(name) {
             self.forget(name, &old);
         }
+    }
+
+    /// Removes up to `maximum` that have expired, and gives their names.
+    pub(crate) fn remove_expired(&mut self, now: Instant, maximum: usize) -> Vec<TopicNameBuf> {
+        let due = self.expiries.iter().take_while(|(expires, _)| *expires <= now).take(maximum);
+        let names: Vec<_> = due.map(|(_, name)| name.clone()).collect();
+        for name in &names {
+            self.remove(name.as_name());
+        }
+        names
     }
 
     fn forget(&mut self, name: TopicName<'_>, old: &Message) {

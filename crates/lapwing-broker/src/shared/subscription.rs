@@ -94,6 +94,12 @@ impl Subscriptions {
         self.read().groups.get(id.index as usize).filter(|group| group.id == id).map(Arc::clone)
     }
 
+    /// Which one has this filter, `$share/NAME/` included, if there is one.
+    pub(crate) fn group_id(&self, filter: &str) -> Option<GroupId> {
+        let trees = self.read();
+        trees.group_by_filter.get(filter).map(|&index| trees.groups[index].id)
+    }
+
     /// How many subscriptions there are, and how many of them are shared.
     pub(crate) fn count(&self) -> (usize, usize) {
         let trees = self.read();
@@ -174,7 +180,7 @@ impl Trees {
         let existed = self.groups[index].leave(session);
         if self.groups[index].len() == 0 {
             let group = self.groups.remove(index);
-            self.group_by_filter.remove(&group.filter);
+            self.group_by_filter.remove(&*group.filter);
             self.shared.remove(filter, &index);
         }
         existed

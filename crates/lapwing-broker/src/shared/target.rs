@@ -37,7 +37,7 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    fn new(
+    pub(crate) fn new(
         identifiers: impl IntoIterator<Item = SubscriptionIdentifier>,
         group: Option<GroupId>,
     ) -> Option<Arc<Self>> {

@@ -170,6 +170,16 @@ impl SubscriptionOptions {
         Self { qos, ..Self::default() }
     }
 
+    /// As SUBSCRIBE of 5.0 has them in a byte.
+    pub fn to_byte(self) -> u8 {
+        self.bits(ProtocolVersion::V5)
+    }
+
+    /// The options that such a byte stands for, if it does.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::from_bits(byte, ProtocolVersion::V5).ok()
+    }
+
     fn from_bits(bits: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let reserved = if version.has_properties() { 0b1100_0000 } else { 0b1111_1100 };
         if bits & reserved != 0 && version != ProtocolVersion::V31 {

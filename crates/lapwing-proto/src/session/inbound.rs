@@ -26,6 +26,16 @@ pub enum Receipt {
 }
 
 impl Inbound {
+    /// The QoS 2 identifiers that were received and not released when a session was stored.
+    pub fn restore(packet_ids: impl IntoIterator<Item = PacketId>) -> Self {
+        let mut inbound = Self { receive_maximum: u16::MAX, ..Self::default() };
+        for packet_id in packet_ids {
+            // One that comes twice is there once, and there are not more than the maximum.
+            let _ = inbound.receive(QoS::ExactlyOnce, packet_id);
+        }
+        inbound
+    }
+
     /// Begins a connection on which the peer may have `receive_maximum` messages open at a time.
     pub fn begin(&mut self, receive_maximum: u16) {
         self.open = 0;

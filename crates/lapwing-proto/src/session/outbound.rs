@@ -84,6 +84,32 @@ impl<M> Default for Outbound<M> {
 }
 
 impl<M> Outbound<M> {
+    /// The QoS 2 messages that were under way when a session was stored, in the order in which they were first sent:
+    /// those with a message wait for PUBREC. The others wait for PUBCOMP, and the number orders their PUBRELs.
+    /// Identifiers in between are free.
+    pub fn restore(messages: impl IntoIterator<Item = (PacketId, Result<M, u32>)>) -> Self {
+        let mut outbound = Self::default();
+        for (id, state) in messages {
+            if outbound.slots.is_empty() {
+                outbound.first = id;
+            }
+            let index = distance(outbound.first, id);
+            if index < outbound.slots.len() {
+                continue; // an identifier that comes twice: what was sent first has it
+            }
+            outbound.slots.resize_with(index, || Slot::Free);
+            outbound.slots.push_back(match state {
+                Ok(message) => Slot::AwaitPubRec(message),
+                Err(order) => {
+                    outbound.received = outbound.received.max(order.wrapping_add(1));
+                    Slot::AwaitPubComp(order)
+                }
+            });
+            outbound.in_flight += 1;
+        }
+        outbound
+    }
+
     /// Begins a connection on which the peer takes `receive_maximum` messages at a time. All that is in
     /// flight is to be sent again: call [`resend`](Self::resend) until it gives nothing, and again when
     /// acknowledgements have made room.
@@ -189,6 +215,7 @@ impl<M> Outbound<M> {
     /// is given; otherwise the message is given and nothing is sent `[MQTT-4.3.3-4]`. `None` if no message
     /// waits under that identifier: a PUBREL with "packet identifier not found" then answers it, or a plain
     /// PUBREL where [`awaits_pubcomp`](Self::awaits_pubcomp).
+    #[inline(always)]
     pub fn pubrec(&mut self, packet_id: PacketId, accepted: bool) -> Result<Option<M>, SessionError> {
         let Some(index) = self.index(packet_id) else { return Ok(None) };
         match &self.slots[index] {
@@ -211,12 +238,18 @@ impl<M> Outbound<M> {
         }
     }
 
+    /// The number that orders the next PUBREL, see [`restore`](Self::restore).
+    pub fn next_order(&self) -> u32 {
+        self.received
+    }
+
     /// Whether a PUBREL has been sent under that identifier and not been answered.
     pub fn awaits_pubcomp(&self, packet_id: PacketId) -> bool {
         matches!(self.slot(packet_id), Some(Slot::AwaitPubComp(_)))
     }
 
     /// A PUBCOMP has arrived; `false` if nothing waits under that identifier.
+    #[inline(always)]
     pub fn pubcomp(&mut self, packet_id: PacketId) -> Result<bool, SessionError> {
         match self.slot(packet_id) {
             Some(Slot::AwaitPubComp(_)) => {
@@ -233,6 +266,14 @@ impl<M> Outbound<M> {
     /// The message that was taken up last cannot be sent after all: it is given back, and its identifier is free again.
     pub fn give_up(&mut self, packet_id: PacketId) -> Option<M> {
         self.close(packet_id)
+    }
+
+    /// The messages that the peer has not received as far as is known, in the order in which they were first sent.
+    pub fn messages(&self) -> impl Iterator<Item = &M> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
+            _ => None,
+        })
     }
 
     /// How many messages are in flight, over all connections of the session.

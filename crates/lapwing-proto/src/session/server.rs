@@ -63,6 +63,7 @@ impl<M> ServerSession<M> {
 
     /// A PUBREC has arrived: gives the message, which the client now has or has refused, and the PUBREL that
     /// answers it, if one does.
+    #[inline(always)]
     pub fn receive_pubrec(
         &mut self,
         ack: &Ack<'_>,
@@ -84,6 +85,7 @@ impl<M> ServerSession<M> {
     }
 
     /// A PUBCOMP has arrived: whether a message waited for it.
+    #[inline(always)]
     pub fn receive_pubcomp(&mut self, packet_id: PacketId) -> Result<bool, SessionError> {
         self.outbound.pubcomp(packet_id)
     }

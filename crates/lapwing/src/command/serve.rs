@@ -1,5 +1,5 @@
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use lapwing_broker::hook::{Anonymous, Hooks};
-use lapwing_broker::{Address, Broker, ListenError, StartError};
+use lapwing_broker::{Address, Broker, StoreConfig};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use crate::config::{Config, LogLevel, variable};
+use crate::config::{Config, Durability, LogLevel, variable};
+use crate::store;
 
 /// Run the broker.
 ///
@@ -27,7 +28,7 @@ pub(crate) struct Serve {
     /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
-    /// Reserved for durable sessions; nothing is stored there yet
+    /// The directory for what outlives the process; made if it is not there
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Set a key of the configuration, as in limits.receive_maximum=100
@@ -48,19 +49,14 @@ impl Serve {
         for sentence in variable::unknown() {
             tracing::warn!("{sentence}");
         }
-        if let Some(directory) = self.data.as_ref().or(config.data.as_ref()) {
-            prepare(directory)?;
-            tracing::warn!(
-                "the data directory {} is reserved for durable sessions; nothing is stored there yet",
-                directory.display()
-            );
-        }
         raise_descriptors();
+        let data = self.data.as_deref().or(config.data.as_deref());
+        let store = store::open(&config.store, data)?;
         // Before the listeners, so that no signal finds the broker without a handler.
         let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
         let addresses = if self.listen.is_empty() { config.addresses()? } else { self.listen };
-        let broker = start(&config, addresses)?;
-        announce(&broker, config.authentication.anonymous);
+        let broker = start(&config, addresses, store)?;
+        announce(&broker, &config);
         let signal = wait(&broker, signals)?;
         tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
         broker.shut_down().context("the broker did not stop properly")?;
@@ -83,34 +79,13 @@ fn log(level: LogLevel) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-}
-
-/// Makes the data directory, readable for its owner alone, or sees that it can be used.
-fn prepare(directory: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let shown = directory.display();
-    if directory.as_os_str().is_empty() {
-        bail!("the data directory has no name; write --data DIR");
-    }
-    if directory.exists() {
-        if !directory.is_dir() {
-            bail!("the data directory {shown} is no directory; choose another with --data");
-        }
-        let probe = directory.join(".lapwing-probe");
-        let cannot = || {
-            format!(
-                "the data directory {shown} cannot be written; give this user the right, or choose another with --data"
-            )
-        };
-        std::fs::read_dir(directory).with_context(cannot)?;
-        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).with_context(cannot)?;
-        return Ok(());
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("the data directory {shown} cannot be made; choose another with --data"))
+    // What libraries say by way of `log`: as a rule only what is wrong.
+    log::set_max_level(match level {
+        tracing::Level::TRACE => log::LevelFilter::Trace,
+        tracing::Level::DEBUG => log::LevelFilter::Debug,
+        tracing::Level::ERROR => log::LevelFilter::Error,
+        _ => log::LevelFilter::Warn,
+    });
 }
 
 /// Every connection takes a descriptor: as many as the system gives.
@@ -127,34 +102,34 @@ fn raise_descriptors() {
     }
 }
 
-fn start(config: &Config, addresses: Vec<Address>) -> anyhow::Result<Broker> {
-    let is_default = addresses.is_empty();
+fn start(config: &Config, addresses: Vec<Address>, store: Option<StoreConfig>) -> anyhow::Result<Broker> {
     let port = 1883;
-    let loopback = || vec![Address::new("127.0.0.1", port), Address::new("::1", port)];
-    let broker = |listeners| {
-        Broker::start(lapwing_broker::Config {
-            listeners,
-            sharding: config.sharding.clone(),
-            limits: config.limits.clone(),
-            rules: config.rules.clone(),
-            hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
-        })
-    };
-    match broker(if is_default { loopback() } else { addresses }) {
-        // A machine without IPv6.
-        Err(StartError::Listen(ListenError::NotAvailable(_))) if is_default => {
-            Ok(broker(vec![Address::new("127.0.0.1", port)])?)
-        }
-        result => Ok(result?),
-    }
+    let listeners = if addresses.is_empty() { loopback(port) } else { addresses };
+    Ok(Broker::start(lapwing_broker::Config {
+        listeners,
+        sharding: config.sharding.clone(),
+        limits: config.limits.clone(),
+        rules: config.rules.clone(),
+        hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
+        store,
+    })?)
 }
 
-fn announce(broker: &Broker, anonymous: Anonymous) {
+/// The loopback addresses of this machine, which may have no IPv6.
+fn loopback(port: u16) -> Vec<Address> {
+    let mut addresses = vec![Address::new("127.0.0.1", port)];
+    if lapwing_net::has_ipv6() {
+        addresses.push(Address::new("::1", port));
+    }
+    addresses
+}
+
+fn announce(broker: &Broker, config: &Config) {
     tracing::info!("Lapwing {}", env!("CARGO_PKG_VERSION"));
     for address in broker.listening() {
         tracing::info!("listening on {address}");
     }
-    match anonymous {
+    match config.authentication.anonymous {
         Anonymous::None => tracing::info!("no client is let in: authentication.anonymous is \"none\""),
         Anonymous::Loopback => tracing::info!(
             "clients on this machine are let in, whatever user name and password they present; all others are refused"
@@ -163,7 +138,15 @@ fn announce(broker: &Broker, anonymous: Anonymous) {
             "everybody who can reach these addresses is let in: authentication.anonymous is \"all\""
         ),
     }
-    tracing::info!("sessions and messages are kept in memory: they end with this process");
+    match config.store.durability {
+        Durability::Fsync => {}
+        Durability::Os => tracing::warn!(
+            "acknowledged messages survive the end of this process, but not of the system: store.durability is \"os\""
+        ),
+        Durability::Memory => {
+            tracing::warn!("sessions and messages end with this process: store.durability is \"memory\"");
+        }
+    }
 }
 
 /// Returns when the broker is to stop: with the signal that says so.

@@ -8,6 +8,7 @@ pub(crate) mod peer;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub(crate) struct Broker {
     child: Child,
     log: Arc<Log>,
     address: SocketAddr,
+    /// Where its data directory is, if none was named.
+    _data: tempfile::TempDir,
 }
 
 #[derive(Default)]
@@ -39,6 +42,11 @@ pub(crate) fn lapwing() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LAPWING_")) {
         command.env_remove(name);
     }
+    // Never where the person who runs the tests has data.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let data = format!("{}/data-{}-{count}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("XDG_DATA_HOME", data);
     command.stdin(Stdio::null());
     command
 }
@@ -71,6 +79,8 @@ impl Broker {
 
     /// Starts a command that becomes the program, and waits until it listens.
     pub(crate) fn spawn(mut command: Command) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        command.env("XDG_DATA_HOME", data.path());
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().expect("standard error is a pipe");
@@ -85,7 +95,8 @@ impl Broker {
                 log.changed.notify_all();
             }
         });
-        let mut broker = Self { child, log, address: SocketAddr::from(([0; 4], 0)) };
+        let address = SocketAddr::from(([0; 4], 0));
+        let mut broker = Self { child, log, address, _data: data };
         let line = broker.wait_for_line("listening on tcp://127.0.0.1:");
         let port = line.rsplit_once(':').expect("there is a colon").1;
         broker.address.set_ip([127, 0, 0, 1].into());

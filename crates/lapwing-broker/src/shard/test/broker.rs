@@ -8,22 +8,25 @@ use std::time::Duration;
 use lapwing_proto::packet::{Connect, Frame, Packet, ProtocolVersion, ReasonCode, Will};
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
+use lapwing_store::Writer;
+use lapwing_store::engine::{Engine, FaultyDisk, MemoryEngine};
 
 use super::V5;
 use super::client::Client;
 use super::message::qos;
+use super::process::{Plan, Process};
+use crate::clock::WallClock;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mail::Mail;
-use crate::mailbox::{MailboxSender, mailbox};
+use crate::mailbox::MailboxSender;
 use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Stat};
-use crate::sharding::Sharding;
-use crate::shared::{ShardId, Shared};
+use crate::shared::{ShardId, Shared, Stored};
 
 /// A shard with a clock and the other ends of its connections.
 pub(super) struct Broker {
-    world: Rc<RefCell<World>>,
+    pub(super) world: Rc<RefCell<World>>,
 }
 
 /// How a shard is set up.
@@ -35,21 +38,31 @@ pub(super) struct Setup {
     pub(super) publish_filter: Option<Arc<dyn PublishFilter>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) rules: Rules,
+    /// Where stored sessions are, if there are any.
+    pub(super) engine: Option<Box<dyn Engine>>,
+    /// The same on a disk that stays when the process ends.
+    pub(super) disk: Option<FaultyDisk>,
 }
 
 pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) clock: WallClock,
     pub(super) shared: Arc<Shared>,
     pub(super) shards: Vec<Shard>,
     pub(super) now: Instant,
     pub(super) wires: BTreeMap<WireId, Wire>,
     /// Which wire a shard's connection is on.
-    wire_by_connection: BTreeMap<(usize, ConnectionId), WireId>,
+    pub(super) wire_by_connection: BTreeMap<(usize, ConnectionId), WireId>,
     /// Connections on their way to each shard.
-    under_way: Vec<VecDeque<WireId>>,
+    pub(super) under_way: Vec<VecDeque<WireId>>,
     /// How many bytes arrive at a time.
     pub(super) chunk: usize,
     /// Whether nothing is done but what [`World::turn`] is called for.
     pub(super) is_stepwise: bool,
+    /// Absent where nothing is stored, and where the store has failed.
+    pub(super) writer: Option<Writer>,
+    /// Whether the store does nothing but what it is told to.
+    pub(super) is_held: bool,
 }
 
 /// Names a connection, whichever shard it is on.
@@ -88,20 +101,26 @@ impl Broker {
 
     pub(super) fn with(set: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::new(shards());
+        setup.engine = engine();
         set(&mut setup);
-        let shards = setup.shards;
-        let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(None)).unzip();
-        let shared = setup.share(senders);
-        let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
+        let (engine, shards) = (setup.engine.take(), setup.shards);
+        let plan = setup.plan();
+        let (now, clock) = (Instant::from_millis(1_000_000), WallClock { ahead_ms: 1_700_000_000_000 });
+        let engine = plan.engine().or(engine);
+        let Process { shared, shards: all, writer } = plan.start(engine, now, clock);
         let world = World {
-            shards: shared.shards().zip(mailboxes).map(shard).collect(),
+            plan,
+            clock,
+            shards: all,
             shared,
-            now: Instant::from_millis(1_000_000),
+            now,
+            writer,
             wires: BTreeMap::new(),
             wire_by_connection: BTreeMap::new(),
             under_way: vec![VecDeque::new(); shards],
             chunk: usize::MAX,
             is_stepwise: false,
+            is_held: false,
         };
         Self { world: Rc::new(RefCell::new(world)) }
     }
@@ -219,6 +238,12 @@ impl Broker {
     }
 }
 
+/// Where stored sessions are in a test that does not say so: nowhere, or in memory if the environment asks for it. Every
+/// test holds for either.
+fn engine() -> Option<Box<dyn Engine>> {
+    std::env::var_os("LAPWING_TEST_STORE").map(|_| Box::<MemoryEngine>::default() as Box<dyn Engine>)
+}
+
 impl Setup {
     pub(super) fn new(shards: usize) -> Self {
         Self {
@@ -229,17 +254,22 @@ impl Setup {
             publish_filter: None,
             observer: None,
             rules: Rules::default(),
+            engine: None,
+            disk: None,
         }
     }
 
-    /// What the shards have in common. By shard, who sends to it.
-    pub(super) fn share(self, mailboxes: Vec<MailboxSender>) -> Arc<Shared> {
-        let Self { shards, limits, authenticator, authorizer, publish_filter, observer, rules } = self;
+    /// What every process of the broker begins with.
+    pub(super) fn plan(self) -> Plan {
+        let Self { shards, limits, authenticator, authorizer, publish_filter, observer, rules, .. } = self;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         limits.check().unwrap();
-        // Sessions go round, so that every test has some on each shard.
-        let sharding = Sharding { count: shards, neighbours: 0 };
-        Arc::new(Shared::new(limits, rules.compile().unwrap(), hooks, &sharding, mailboxes))
+        Plan { shards, limits, hooks, rules, disk: self.disk, free_bytes: Arc::default() }
+    }
+
+    /// What the shards have in common. By shard, who sends to it.
+    pub(super) fn share(self, mailboxes: Vec<MailboxSender>, stored: Stored) -> Arc<Shared> {
+        self.plan().share(mailboxes, stored)
     }
 }
 
@@ -266,10 +296,21 @@ impl World {
             for at in 0..self.shards.len() {
                 is_busy |= self.turn(at);
             }
+            is_busy |= !self.is_held && self.store_turn();
             if !is_busy && self.shards.iter().all(Shard::may_sleep) {
                 break;
             }
         }
+    }
+
+    /// A turn of the store's writer; whether there was anything to do.
+    pub(super) fn store_turn(&mut self) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let is_busy = writer.has_requests();
+        if is_busy && writer.turn(Some(Duration::ZERO)).is_err() {
+            self.writer = None;
+        }
+        is_busy
     }
 
     /// A turn of a shard, in the order of the event loop's; whether there was anything to do.
@@ -389,7 +430,7 @@ impl World {
         let now = self.now;
         let Some((shard, connection)) = self.end(id) else { return };
         let Some(outbox) = shard.outbox(connection).filter(|outbox| !outbox.is_empty()) else { return };
-        let count = outbox.len().min(maximum);
+        let count = outbox.pending().len().min(maximum);
         let bytes = outbox.pending()[..count].to_vec();
         outbox.advance(count);
         let is_empty = outbox.is_empty();

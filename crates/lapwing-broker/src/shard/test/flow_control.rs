@@ -161,37 +161,36 @@ fn what_is_open_is_counted_anew_on_each_connection() {
 #[test]
 fn packet_identifiers_go_round() {
     let broker = Broker::new();
-    let client = broker.join(&taking("a", 2));
+    let (client, publisher) = (broker.join(&taking("a", 2)), broker.connect(V311, "p"));
     client.subscribe("t", 1);
     let mut last = 0;
     for _ in 0..66_000_u32 {
-        client.send_message(&message("t", "x").qos(1).id(1));
+        publisher.send_message(&message("t", "x").qos(1).id(1));
+        publisher.next();
         let got = client.hold();
         let packet_id = got.packet_id.unwrap();
         assert_eq!(packet_id, if last == u16::MAX { 1 } else { last + 1 });
         last = packet_id;
         client.acknowledge(&got);
-        client.next();
     }
 }
 
 #[test]
 fn one_message_that_is_never_acknowledged_does_not_break_the_others() {
     let broker = Broker::with_limits(|limits| limits.client_receive_maximum = u16::MAX);
-    let client = broker.resume(V5, "a");
+    let (client, publisher) = (broker.resume(V5, "a"), broker.connect(V311, "p"));
     client.subscribe("t", 1);
-    client.publish("t", "stuck", 1);
+    publisher.publish("t", "stuck", 1);
     let stuck = client.hold();
     for _ in 0..65_534_u32 {
-        client.send_message(&message("t", "x").qos(1).id(1));
+        publisher.send_message(&message("t", "x").qos(1).id(1));
+        publisher.next();
         let got = client.hold();
         assert_ne!(got.packet_id, stuck.packet_id);
         client.acknowledge(&got);
-        client.next();
     }
     // All other identifiers have been used behind it: the next message waits.
-    client.send_message(&message("t", "last").qos(1).id(1));
-    client.next();
+    publisher.publish("t", "last", 1);
     client.expect_nothing();
     client.acknowledge(&stuck);
     client.receive("t", "last", 1);

@@ -14,7 +14,7 @@ use super::schedule::{Number, Schedule};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::shard::connection::Phase;
 use crate::shard::{ConnectionId, Shard};
-use crate::shared::{ShardId, Shared};
+use crate::shared::{ShardId, Shared, Stored};
 use crate::sync::Waker;
 
 /// The clients' thread. The shards' have the numbers behind it.
@@ -49,7 +49,8 @@ pub(super) fn with_threads(shards: usize, chunk: usize, seed: u64, run: impl FnO
     };
     let (senders, mailboxes): (Vec<_>, Vec<_>) =
         (0..shards).map(|shard| mailbox(Some(waker(number(shard))))).unzip();
-    let shared = Setup::new(shards).share(senders);
+    let stored = Stored::new(shards, None, lapwing_store::Sequence::default());
+    let shared = Setup::new(shards).share(senders, stored);
     let lines = Arc::new(Lines::default());
     std::thread::scope(|scope| {
         for (id, mailbox) in shared.shards().zip(mailboxes) {
