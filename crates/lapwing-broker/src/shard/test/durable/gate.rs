@@ -1,6 +1,8 @@
 //! Nothing is acknowledged before it is durable, and what need not be durable waits for nothing.
 
-use lapwing_proto::packet::{Packet, PacketType, Subscribe, Subscription, SubscriptionOptions, Unsubscribe};
+use lapwing_proto::packet::{
+    Packet, PacketType, ReasonCode, Subscribe, Subscription, SubscriptionOptions, Unsubscribe,
+};
 
 use super::super::broker::{Broker, clean, lasting};
 use super::super::client::{Client, Received, filter, id};
@@ -152,7 +154,7 @@ fn nothing_is_acknowledged_once_the_store_has_failed() {
     subscribe(&s, "u");
     let refused = |received: &Received| match received.packet() {
         Packet::PubAck(ack) | Packet::PubRec(ack) => ack.reason_code.is_error(),
-        Packet::SubAck(ack) => ack.reason_codes.iter().all(|code| code.is_error()),
+        Packet::SubAck(ack) => ack.reason_codes.iter().all(ReasonCode::is_error),
         _ => false,
     };
     assert!(p.take_all().iter().all(refused));
