@@ -67,6 +67,8 @@ pub struct Writer {
     space_checked: Option<Instant>,
 }
 
+/// After so long without a request, what nobody waits for goes to the disk as well.
+const IDLE: Duration = Duration::from_secs(1);
 /// Turns without rest, after which what can wait has its turn.
 const BUSY_TURNS: u32 = 16;
 /// Entries removed in a step of what is done besides.
@@ -123,6 +125,7 @@ impl Writer {
         while !self.is_stopping {
             let wait = match self.has_leisure_work() {
                 true => Some(Duration::ZERO),
+                false if self.is_unsynced => Some(IDLE),
                 false if self.options.free_bytes_minimum > 0 => Some(self.options.free_bytes_interval),
                 false => None,
             };
@@ -152,7 +155,8 @@ impl Writer {
     fn try_turn(&mut self, wait: Option<Duration>) -> Result<(), EngineError> {
         let requests = self.inbox.take(wait);
         self.check_space();
-        self.busy_turns = if requests.is_empty() { BUSY_TURNS } else { self.busy_turns + 1 };
+        let is_idle = requests.is_empty();
+        self.busy_turns = if is_idle { BUSY_TURNS } else { self.busy_turns + 1 };
         let mut size = 0;
         for (request, bytes) in requests {
             size += bytes;
@@ -165,7 +169,8 @@ impl Writer {
             self.work_at_leisure()?;
             self.flush()?;
         }
-        if self.is_awaited || self.is_stopping {
+        let is_at_rest = is_idle && !self.has_leisure_work();
+        if self.is_awaited || self.is_stopping || is_at_rest {
             if self.is_unsynced {
                 self.engine.sync(self.options.durability)?;
                 self.is_unsynced = false;
