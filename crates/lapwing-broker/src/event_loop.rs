@@ -96,7 +96,7 @@ impl EventLoop {
             buffer: vec![0; READ_BUFFER].into(),
             clock,
             accept_after: None,
-            shed: Rate::new(1),
+            shed: Rate::shared(1, 1),
             load: LoadMeter::new(clock),
         })
     }

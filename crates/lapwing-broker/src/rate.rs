@@ -1,32 +1,35 @@
+use std::collections::VecDeque;
+
 use lapwing_proto::session::Instant;
 
-/// Lets a number of log lines through per second and counts the rest, so that no client can flood the log.
+/// Lets a number of log lines through within any second and counts the rest, so that no client can flood the log.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    per_second: u32,
-    second: u64,
-    used: u32,
+    per_second: usize,
+    /// When the last lines were written, the oldest first: never more than `per_second`.
+    written: VecDeque<Instant>,
     suppressed: u64,
 }
 
 impl Rate {
-    pub(crate) fn new(per_second: u32) -> Self {
-        Self { per_second, second: 0, used: 0, suppressed: 0 }
+    /// A part of `per_second` for each of `shards`, so that all of them together write no more; but at least one.
+    pub(crate) fn shared(per_second: usize, shards: usize) -> Self {
+        let per_second = per_second.div_ceil(shards);
+        Self { per_second, written: VecDeque::with_capacity(per_second), suppressed: 0 }
     }
 
     /// Whether a line may be written now; if so, how many were not since the last one, which is nothing where there
     /// was none: a log line leaves out a field without a value.
     pub(crate) fn allow(&mut self, now: Instant) -> Option<Option<u64>> {
-        let second = now.as_millis() / 1000;
-        if second != self.second {
-            self.second = second;
-            self.used = 0;
+        let is_past = |written: &Instant| now.as_millis() >= written.as_millis() + 1000;
+        while self.written.front().is_some_and(is_past) {
+            self.written.pop_front();
         }
-        if self.used >= self.per_second {
+        if self.written.len() >= self.per_second {
             self.suppressed += 1;
             return None;
         }
-        self.used += 1;
+        self.written.push_back(now);
         let suppressed = std::mem::take(&mut self.suppressed);
         Some((suppressed > 0).then_some(suppressed))
     }
@@ -38,13 +41,21 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_rate_are_counted_and_reported_with_the_next_one() {
-        let mut rate = Rate::new(2);
+        let mut rate = Rate::shared(4, 2);
         let at = Instant::from_millis;
         assert_eq!(rate.allow(at(5000)), Some(None));
-        assert_eq!(rate.allow(at(5100)), Some(None));
-        assert_eq!(rate.allow(at(5200)), None);
+        assert_eq!(rate.allow(at(5900)), Some(None));
+        assert_eq!(rate.allow(at(5950)), None);
         assert_eq!(rate.allow(at(5999)), None);
         assert_eq!(rate.allow(at(6000)), Some(Some(2)));
-        assert_eq!(rate.allow(at(6001)), Some(None));
+        assert_eq!(rate.allow(at(6001)), None, "5900 and 6000 are within a second");
+        assert_eq!(rate.allow(at(6900)), Some(Some(1)));
+    }
+
+    #[test]
+    fn each_of_many_shards_has_a_line() {
+        let mut rate = Rate::shared(10, 64);
+        assert_eq!(rate.allow(Instant::from_millis(0)), Some(None));
+        assert_eq!(rate.allow(Instant::from_millis(999)), None);
     }
 }

@@ -179,6 +179,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 impl Shard {
     /// `mailbox` is that of which `shared` has the other end.
     pub(crate) fn new(id: ShardId, shared: Arc<Shared>, mailbox: Mailbox) -> Self {
+        let lines = |per_second| Rate::shared(per_second, shared.shards().count());
         Self {
             id,
             routes: Routes::new(id, Arc::clone(&shared)),
@@ -206,9 +207,9 @@ impl Shard {
             now: Instant::default(),
             is_shutting_down: false,
             stat: Stat::default(),
-            faults: Rate::new(10),
-            arrivals: Rate::new(20),
-            overflows: Rate::new(5),
+            faults: lines(10),
+            arrivals: lines(20),
+            overflows: lines(5),
             shared,
         }
     }
