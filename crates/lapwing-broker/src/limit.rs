@@ -44,12 +44,14 @@ pub struct Limits {
     /// Bytes waiting to be written to a connection. Above it QoS 0 messages to it are dropped, and QoS 1 and
     /// 2 messages wait in the session's queue; above twice as many nothing is read from it.
     pub outbox_bytes_maximum: usize,
-    /// QoS 1 and 2 messages waiting in a session's queue. Above it new ones are dropped.
+    /// QoS 1 and 2 messages waiting in a session's queue. Above it `queue_overflow` holds.
     pub queue_messages_maximum: usize,
-    /// Bytes of the messages waiting in a session's queue. Above it new ones are dropped.
+    /// Bytes of the messages waiting in a session's queue. Above it `queue_overflow` holds.
     pub queue_bytes_maximum: usize,
-    /// What becomes of a message that finds a session's queue full: `drop-newest` drops it, `drop-oldest` the one at the
-    /// front of the queue.
+    /// What becomes of a QoS 1 or 2 message that finds a session's queue full: `drop-newest` drops it, `drop-oldest` the
+    /// one at the front of the queue. With `refuse` nobody gets it: its publisher is told so with Reason Code 0x97 (Quota
+    /// exceeded), or before 5.0 disconnected without an acknowledgement; what was accepted meanwhile may make the queue
+    /// up to twice as long.
     pub queue_overflow: QueueOverflow,
     /// Bytes of memory for the messages that wait in the queues of stored sessions, in all. What does not fit is left on
     /// the disk, and read when its client takes it.
@@ -91,6 +93,8 @@ pub enum QueueOverflow {
     DropNewest,
     /// The first one of the queue is dropped for it.
     DropOldest,
+    /// Its publisher is refused, and nobody gets it.
+    Refuse,
 }
 
 impl Default for Limits {

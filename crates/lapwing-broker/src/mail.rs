@@ -41,6 +41,8 @@ pub(crate) enum Mail {
     QueueCount(SessionId, QueueCount),
     /// How far the messages of a session are, to which a connection wants to go if one is named.
     Flows(Option<ConnectionId>, SessionId, Box<(StoredFlows, QueueCount)>),
+    /// A publisher was refused because a session's queue is full: what has expired in it makes room.
+    TrimQueue(SessionId),
     /// Some of the messages that a session has left which has ended, and which of them are under way.
     Estate(SessionNumber, Box<(StoredFlows, QueueRead)>),
     /// Stop accepting, tell every client, write what waits, and end.

@@ -384,7 +384,7 @@ impl Shard {
         let limits = &self.shared.limits;
         let dropped = &mut self.stat.messages_dropped;
         let before = session.window().1;
-        while session.is_queue_full(limits) {
+        while session.is_queue_overfull(limits) {
             let is_expired = |first: &Delivery| first.message.is_expired(self.now);
             let is_first_expired = session.first_queued().is_some_and(is_expired);
             let may_drop_first =
@@ -420,6 +420,7 @@ impl Shard {
         if session.stored.is_some() {
             self.ledger.note_window(before, session.window().1);
         }
+        self.note_fullness(id);
     }
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
@@ -485,6 +486,7 @@ impl Shard {
         if session.queue_len() == 0 && !session.replays.is_empty() {
             self.schedule_replay(connection);
         }
+        self.note_fullness(id);
         self.read_queue(id);
     }
 

@@ -165,6 +165,9 @@ impl Shard {
             && let Some(session) = self.sessions.remove(id.index())
         {
             self.shared.registry.unbind(&session.key);
+            if session.is_refusing {
+                self.shared.full_queues.set(id, false);
+            }
             self.stat.sessions_ended += 1;
             let number = session.number();
             if let Some(number) = number {

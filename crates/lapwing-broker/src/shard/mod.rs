@@ -14,6 +14,7 @@ mod disconnect;
 mod dispatch;
 mod estate;
 mod filters;
+mod full;
 mod handover;
 mod ledger;
 mod outbox;
@@ -370,6 +371,7 @@ impl Shard {
             Mail::Durable(ticket) => self.note_durable(ticket),
             Mail::QueueRead(id, read) => self.take_queue_read(id, read),
             Mail::QueueCount(id, count) => self.take_queue_count(id, count),
+            Mail::TrimQueue(id) => self.trim_queue(id),
             Mail::Flows(connection, session, found) => self.take_flows(connection, session, *found),
             Mail::Estate(number, left) => self.take_estate(number, *left),
             Mail::Shutdown => self.shut_down(),

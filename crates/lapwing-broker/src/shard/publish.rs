@@ -101,7 +101,8 @@ impl Shard {
         if let Some(packet_id) = publish.packet_id {
             let is_duplicate = receipt == Ok(Receipt::Duplicate);
             let is_changed = self.ledger.mark() != mark || is_duplicate;
-            if self.ledger.is_on() && !self.hold_answer(id, &publish, version, reason_code, is_changed) {
+            let may_be_held = self.ledger.is_on() || reason_code == ReasonCode::QuotaExceeded;
+            if may_be_held && !self.hold_answer(id, &publish, version, reason_code, is_changed) {
                 return;
             }
             self.acknowledge(id, session_id, publish.qos, packet_id, reason_code);
@@ -122,12 +123,12 @@ impl Shard {
         let session_id = self.open_mut(id).map(|open| open.session);
         if let (Some(session_id), Some(packet_id)) = (session_id, publish.packet_id) {
             self.note_answer(session_id, publish.qos, packet_id, reason_code);
-            if self.is_unanswerable(reason_code, publish.qos, version) {
+            if is_unanswerable(reason_code, publish.qos, version) {
                 // The client still has the message, which is new when it comes again.
                 if let Some(session) = self.session_mut(session_id) {
                     session.flows().acknowledge(publish.qos, packet_id, reason_code);
                 }
-                let fault = "there is no room for messages that must be stored";
+                let fault = "there is no room for its message";
                 self.fault(id, ReasonCode::QuotaExceeded, &fault);
                 return false;
             }
@@ -153,14 +154,6 @@ impl Shard {
             let number = self.session_mut(session_id).and_then(|session| session.number());
             self.ledger.flow(number, FlowKey::Inbound(packet_id.get()), None);
         }
-    }
-
-    /// Whether a message is refused for want of room on the disk, and the client cannot be told before 5.0.
-    fn is_unanswerable(&self, reason_code: ReasonCode, qos: QoS, version: ProtocolVersion) -> bool {
-        reason_code == ReasonCode::QuotaExceeded
-            && qos > QoS::AtMostOnce
-            && version != ProtocolVersion::V5
-            && self.ledger.is_full()
     }
 
     /// What is wrong with a client's PUBLISH to `name`, if something is.
@@ -317,6 +310,14 @@ impl Shard {
             self.stat.messages_dropped.disk_full += 1;
             return ReasonCode::QuotaExceeded;
         }
+        let may_be_refused = message.qos > QoS::AtMostOnce && !source.is_kept;
+        if may_be_refused
+            && !self.shared.full_queues.is_empty()
+            && self.leads_to_full_queue(message, &source, origin)
+        {
+            self.stat.messages_dropped.queue_refused += 1;
+            return ReasonCode::QuotaExceeded;
+        }
         let retained = message.retain.then(|| self.publish_retained(message, origin));
         if let Some(Err(NoRoom)) = retained {
             self.stat.messages_dropped.not_retained += 1;
@@ -405,6 +406,12 @@ impl Shard {
     pub(super) fn is_allowed_depth(&self, topic: &str) -> bool {
         is_allowed_depth(&self.shared, topic)
     }
+}
+
+/// Whether a message is refused for want of room, on the disk or in a queue, and the client cannot be told: before 5.0 an
+/// acknowledgement says that the message is taken.
+fn is_unanswerable(reason_code: ReasonCode, qos: QoS, version: ProtocolVersion) -> bool {
+    reason_code == ReasonCode::QuotaExceeded && qos > QoS::AtMostOnce && version != ProtocolVersion::V5
 }
 
 /// Whether a client's message to `name` is published just there and now, if the client may.

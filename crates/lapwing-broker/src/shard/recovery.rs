@@ -255,6 +255,7 @@ impl Shard {
         if surplus > 0 {
             self.ledger.read_queue(id);
         }
+        self.note_fullness(id);
     }
 
     /// The parts of a CONNECT that waits.

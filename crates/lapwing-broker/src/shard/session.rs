@@ -11,7 +11,7 @@ use super::replays::Replays;
 use super::stored_session::StoredSession;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Identity};
-use crate::limit::Limits;
+use crate::limit::{Limits, QueueOverflow};
 use crate::message::{Delivery, Message};
 
 /// What outlives a connection.
@@ -40,6 +40,8 @@ pub(super) struct Session {
     /// When it ends, while it has no connection.
     pub(super) expires: Option<Instant>,
     pub(super) will: Option<Box<Will>>,
+    /// Whether publishers are told that its queue is full.
+    pub(super) is_refusing: bool,
 }
 
 /// The QoS 1 and 2 messages of a session.
@@ -108,6 +110,7 @@ impl Session {
             expiry_interval_s: 0,
             expires: None,
             will: None,
+            is_refusing: false,
         }
     }
 
@@ -200,9 +203,23 @@ impl Session {
         traffic.queue.push_back(delivery);
     }
 
-    /// Whether nothing may be put into the queue.
+    /// Whether nothing more is to come into the queue.
     pub(super) fn is_queue_full(&self, limits: &Limits) -> bool {
-        self.queue_len() >= limits.queue_messages_maximum || self.queue_bytes() >= limits.queue_bytes_maximum
+        self.has_queued(limits.queue_messages_maximum, limits.queue_bytes_maximum)
+    }
+
+    /// Whether a message that has been accepted has no place in the queue. Where publishers are refused there is one for
+    /// what was on its way when the queue became full.
+    pub(super) fn is_queue_overfull(&self, limits: &Limits) -> bool {
+        let factor = if limits.queue_overflow == QueueOverflow::Refuse { 2 } else { 1 };
+        self.has_queued(
+            limits.queue_messages_maximum.saturating_mul(factor),
+            limits.queue_bytes_maximum.saturating_mul(factor),
+        )
+    }
+
+    fn has_queued(&self, messages: usize, bytes: usize) -> bool {
+        self.queue_len() >= messages || self.queue_bytes() >= bytes
     }
 
     /// How many messages are in the queue.

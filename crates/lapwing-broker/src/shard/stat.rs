@@ -128,7 +128,7 @@ impl AddAssign for Stat {
 }
 
 /// Messages that were dropped, by the reason. Where a message has several receivers, each counts, except under
-/// `not_authorized`, `not_retained` and `no_subscriber`.
+/// `disk_full`, `queue_refused`, `not_authorized`, `not_retained` and `no_subscriber`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dropped {
     /// At QoS 0: too many bytes were waiting to be written to the connection.
@@ -137,6 +137,8 @@ pub struct Dropped {
     pub not_connected: u64,
     /// At QoS 1 and 2: too many messages were waiting in the session's queue.
     pub queue_full: u64,
+    /// At QoS 1 and 2: the queue of a session that would have got it was full, and its publisher was refused.
+    pub queue_refused: u64,
     /// It had to be stored, and there was too little room on the disk: it was refused.
     pub disk_full: u64,
     /// Its expiry interval had passed while it was waiting in a queue.
@@ -162,6 +164,7 @@ impl Dropped {
             outbox_full,
             not_connected,
             queue_full,
+            queue_refused,
             disk_full,
             expired,
             too_large,
@@ -174,6 +177,7 @@ impl Dropped {
         outbox_full
             + not_connected
             + queue_full
+            + queue_refused
             + disk_full
             + expired
             + too_large
@@ -191,6 +195,7 @@ impl AddAssign for Dropped {
             outbox_full,
             not_connected,
             queue_full,
+            queue_refused,
             disk_full,
             expired,
             too_large,
@@ -203,6 +208,7 @@ impl AddAssign for Dropped {
         self.outbox_full += outbox_full;
         self.not_connected += not_connected;
         self.queue_full += queue_full;
+        self.queue_refused += queue_refused;
         self.disk_full += disk_full;
         self.expired += expired;
         self.too_large += too_large;

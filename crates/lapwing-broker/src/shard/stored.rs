@@ -127,7 +127,7 @@ impl Shard {
             self.stat.messages_dropped.session_ended += 1;
             return false;
         };
-        if session.is_queue_full(&self.shared.limits) && !self.make_room(id) {
+        if session.is_queue_overfull(&self.shared.limits) && !self.make_room(id) {
             return true; // nor is there room for it where it is counted and dropped
         }
         let has_room = self.has_window(id);
@@ -144,6 +144,7 @@ impl Shard {
         };
         spill.messages += 1;
         spill.bytes += message.size();
+        self.note_fullness(id);
         false
     }
 
@@ -162,14 +163,14 @@ impl Shard {
         let (now, limits) = (self.now, &self.shared.limits);
         let Some(session) = self.sessions.get_mut(id.index()) else { return false };
         let before = session.window().1;
-        while session.is_queue_full(limits)
+        while session.is_queue_overfull(limits)
             && let Some(expired) = session.dequeue_expired(now)
         {
             self.ledger.settle(session.number(), &expired);
             self.stat.messages_dropped.expired += 1;
         }
         self.ledger.note_window(before, session.window().1);
-        let is_full = session.is_queue_full(limits);
+        let is_full = session.is_queue_overfull(limits);
         if is_full && limits.queue_overflow == QueueOverflow::DropOldest {
             self.drop_oldest(id);
             return true;
@@ -402,6 +403,7 @@ impl Shard {
         if let Some(spill) = session.spill_mut() {
             spill.note_count(count);
         }
+        self.note_fullness(id);
     }
 }
 

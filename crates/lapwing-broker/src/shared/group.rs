@@ -97,6 +97,14 @@ impl Group {
         list.get(at).map(Arc::clone)
     }
 
+    /// One of those of whom one would get the next message, if all of them are full.
+    pub(crate) fn full_member(&self, is_full: impl Fn(&Target) -> bool) -> Option<SessionId> {
+        let members = self.members();
+        let list = if members.connected.is_empty() { &members.absent } else { &members.connected };
+        let are_full = list.iter().all(|member| is_full(&member.targets[0]));
+        list.first().filter(|_| are_full).map(|member| member.targets[0].session)
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }

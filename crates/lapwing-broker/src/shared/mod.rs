@@ -3,6 +3,7 @@
 //! Whoever asks for several of its locks asks for that of the retained messages first, then for that of the
 //! subscriptions, then for a group's, and for a mailbox's last.
 
+mod full;
 mod group;
 mod registry;
 mod retained;
@@ -14,6 +15,7 @@ use std::sync::PoisonError;
 
 use lapwing_proto::session::Instant;
 
+pub(crate) use self::full::FullQueues;
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
 pub(crate) use self::retained::{Retained, RetainedMessages};
@@ -49,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RetainedMessages,
     pub(crate) stored: Stored,
+    pub(crate) full_queues: FullQueues,
     /// Delayed messages of all shards, and their bytes.
     pub(crate) delayed: AtomicUsize,
     pub(crate) delayed_bytes: AtomicUsize,
@@ -97,6 +100,7 @@ impl Shared {
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::default(),
             stored,
+            full_queues: FullQueues::default(),
             delayed: AtomicUsize::new(0),
             delayed_bytes: AtomicUsize::new(0),
             mailboxes,

@@ -1,9 +1,11 @@
 //! Queues that are longer than what fits into memory, and those that are full.
 
+use lapwing_proto::packet::{PacketType, ReasonCode};
+
 use super::super::broker::{Broker, lasting};
 use super::super::message::Message;
 use super::*;
-use crate::limit::QueueOverflow;
+use crate::limit::{Limits, QueueOverflow};
 
 /// Memory for a few messages.
 const LITTLE: usize = 2000;
@@ -183,4 +185,107 @@ fn a_message_that_the_client_does_not_take_is_done() {
     s.disconnect();
     broker.connect(V5, "s").disconnect();
     broker.expect_no_remains();
+}
+
+#[test]
+fn publishers_to_a_full_queue_are_refused_until_it_has_room() {
+    for qos in 1..=2 {
+        for is_restarted in [false, true] {
+            let broker = broker(QueueOverflow::Refuse, 20);
+            absent(&broker, qos);
+            let mut other = broker.resume(V5, "other");
+            other.subscribe("+", 2);
+            publish(&broker, 0..20, qos);
+            assert_eq!(payloads(&other), numbers(0..20));
+            if is_restarted {
+                broker.restart(Cut::Power);
+                other = broker.resume(V5, "other");
+                // The first message after a start has the queue looked at.
+                publish(&broker, 20..21, qos);
+            }
+            let count = 20 + usize::from(is_restarted);
+            let p = broker.connect(V5, "p");
+            for bits in 1..=2 {
+                let refused = p.publish_message(message("t", "refused").qos(bits).retained());
+                assert_eq!(refused, ReasonCode::QuotaExceeded);
+            }
+            p.publish("u", "elsewhere", qos);
+            assert_eq!(broker.stat().messages_dropped.queue_refused, 2);
+            assert_eq!(broker.stat().messages_dropped.queue_full, 0);
+            assert_eq!(payloads(&broker.resume(V5, "s")), numbers(0..count));
+            publish(&broker, count..count + 5, qos);
+            let mut rest = numbers(20..count);
+            rest.push("elsewhere".into());
+            rest.extend(numbers(count..count + 5));
+            // What the client acknowledged last before the cut may come again.
+            assert!(payloads(&other).ends_with(&rest));
+            broker.connect(V5, "s").disconnect();
+            broker.connect(V5, "other").disconnect();
+            assert!(broker.world().shards[0].shared.full_queues.is_empty());
+            broker.expect_no_remains();
+        }
+    }
+}
+
+#[test]
+fn an_older_publisher_to_a_full_queue_is_disconnected_and_sends_again() {
+    for is_durable in [false, true] {
+        let limits = |limits: &mut Limits| {
+            limits.queue_messages_maximum = 3;
+            limits.queue_overflow = QueueOverflow::Refuse;
+        };
+        let broker = if is_durable { Broker::durable_with(limits) } else { Broker::with_limits(limits) };
+        for version in [V31, V311] {
+            for qos in 1..=2 {
+                absent(&broker, qos);
+                publish(&broker, 0..3, qos);
+                let p = broker.resume(version, "p");
+                p.send_message(&message("t", "again").qos(qos).id(7));
+                p.expect_closed();
+                let s = broker.resume(V5, "s");
+                assert_eq!(payloads(&s), numbers(0..3));
+                let p = broker.resume(version, "p");
+                p.send_message(&message("t", "again").qos(qos).id(7).dup());
+                p.take_first(if qos == 1 { PacketType::PubAck } else { PacketType::PubRec });
+                assert_eq!(payloads(&s), ["again"]);
+                broker.connect(V5, "s").disconnect();
+                broker.connect(version, "p").disconnect();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_expired_makes_room_in_a_queue_that_refuses() {
+    let broker = Broker::durable_with(|limits| {
+        limits.queue_messages_maximum = 2;
+        limits.queue_overflow = QueueOverflow::Refuse;
+    });
+    absent(&broker, 1);
+    let p = broker.connect(V5, "p");
+    p.publish_message(message("t", "short").qos(1).expiry(10));
+    p.publish("t", "1", 1);
+    assert_eq!(p.publish_message(message("t", "2").qos(1)), ReasonCode::QuotaExceeded);
+    broker.advance_s(20);
+    // The refusal has the queue looked at.
+    assert_eq!(p.publish_message(message("t", "2").qos(1)), ReasonCode::QuotaExceeded);
+    p.publish("t", "3", 1);
+    assert_eq!(payloads(&broker.resume(V5, "s")), ["1", "3"]);
+}
+
+#[test]
+fn a_shared_subscription_refuses_when_all_who_could_get_the_message_are_full() {
+    let broker = broker(QueueOverflow::Refuse, 4);
+    for client in ["a", "b"] {
+        let member = broker.resume(V5, client);
+        member.subscribe("$share/g/t", 1);
+        member.disconnect();
+    }
+    publish(&broker, 0..8, 1);
+    let p = broker.connect(V5, "p");
+    assert_eq!(p.publish_message(message("t", "9").qos(1)), ReasonCode::QuotaExceeded);
+    let a = broker.resume(V5, "a");
+    assert!(payloads(&a).len() >= 4);
+    p.publish("t", "10", 1);
+    assert_eq!(payloads(&a), ["10"]);
 }
