@@ -2,6 +2,7 @@
 //! then tells those who wait.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +24,11 @@ pub struct Options {
     pub memory_bytes: usize,
     /// Bytes that must be free on the disk for anything new to be taken.
     pub free_bytes_minimum: u64,
-    /// Tells how many are free.
+    /// Bytes that the store may take on the disk for anything new to be taken; 0 for as many as there are.
+    pub disk_bytes_maximum: u64,
+    /// Tells how many bytes of the disk are free.
     pub free_bytes: Box<dyn FnMut() -> io::Result<u64> + Send>,
-    /// How often that is asked.
+    /// How often the disk is looked at.
     pub free_bytes_interval: Duration,
 }
 
@@ -36,6 +39,7 @@ impl Default for Options {
             durability: Durability::Fsync,
             memory_bytes: 8 * 1024 * 1024,
             free_bytes_minimum: 0,
+            disk_bytes_maximum: 0,
             free_bytes: Box::new(|| Ok(u64::MAX)),
             free_bytes_interval: Duration::from_secs(1),
         }
@@ -126,7 +130,7 @@ impl Writer {
             let wait = match self.has_leisure_work() {
                 true => Some(Duration::ZERO),
                 false if self.is_unsynced => Some(IDLE),
-                false if self.options.free_bytes_minimum > 0 => Some(self.options.free_bytes_interval),
+                false if self.options.limits_disk() => Some(self.options.free_bytes_interval),
                 false => None,
             };
             self.turn(wait)?;
@@ -381,29 +385,53 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks whether anything new may be stored, if it is time to.
     fn check_space(&mut self) {
-        let Options { free_bytes_minimum: minimum, free_bytes, free_bytes_interval: interval, .. } =
-            &mut self.options;
-        let is_due = self.space_checked.is_none_or(|at| at.elapsed() >= *interval);
-        if *minimum == 0 || !is_due {
+        let is_due = self.space_checked.is_none_or(|at| at.elapsed() >= self.options.free_bytes_interval);
+        if !is_due || !self.options.limits_disk() {
             return;
         }
         self.space_checked = Some(Instant::now());
-        match free_bytes() {
-            Ok(free) => {
-                let condition = if free < *minimum { Condition::Full } else { Condition::Ready };
-                if self.inbox.set_condition(condition) != condition {
-                    match condition {
-                        Condition::Full => tracing::error!(
-                            free,
-                            minimum,
-                            "the disk is nearly full: new sessions, subscriptions and messages that must be stored are refused"
-                        ),
-                        _ => tracing::info!(free, minimum, "there is room on the disk again"),
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot tell how much of the disk is free"),
+        let room = match self.options.room(&*self.engine) {
+            Ok(room) => room,
+            Err(error) => return tracing::warn!(%error, "cannot tell how much of the disk is free"),
+        };
+        let condition = if room.is_ok() { Condition::Ready } else { Condition::Full };
+        if self.inbox.set_condition(condition) == condition {
+            return;
         }
+        const REFUSED: &str = "new sessions, subscriptions and messages that must be stored are refused";
+        match room {
+            Ok(()) => tracing::info!("there is room on the disk again"),
+            Err(Lack::Free { free, minimum }) => {
+                tracing::error!(free, minimum, "the disk is nearly full: {REFUSED}");
+            }
+            Err(Lack::Own { taken, maximum }) => {
+                tracing::error!(taken, maximum, "the store is as large as it may be: {REFUSED}");
+            }
+        }
+    }
+}
+
+/// Why nothing new is stored.
+enum Lack {
+    Free { free: u64, minimum: u64 },
+    Own { taken: u64, maximum: u64 },
+}
+
+impl Options {
+    fn limits_disk(&self) -> bool {
+        self.free_bytes_minimum > 0 || self.disk_bytes_maximum > 0
+    }
+
+    /// Whether there is room for anything new.
+    fn room(&mut self, engine: &dyn Engine) -> Result<Result<(), Lack>, Box<dyn Error>> {
+        let (minimum, maximum) = (self.free_bytes_minimum, self.disk_bytes_maximum);
+        let free = if minimum > 0 { (self.free_bytes)()? } else { u64::MAX };
+        if free < minimum {
+            return Ok(Err(Lack::Free { free, minimum }));
+        }
+        let taken = if maximum > 0 { engine.disk_bytes()? } else { 0 };
+        Ok(if maximum > 0 && taken >= maximum { Err(Lack::Own { taken, maximum }) } else { Ok(()) })
     }
 }

@@ -68,6 +68,9 @@ pub(crate) struct Store {
     /// Bytes that must be free on the disk for new sessions, subscriptions and messages to be stored; with less they are
     /// refused, and everything else goes on.
     pub(crate) free_bytes_minimum: u64,
+    /// Bytes that the store may take on the disk, of which journals are up to 128 MB; from there on it is as on a full disk.
+    /// 0 for as many as there are.
+    pub(crate) disk_bytes_maximum: u64,
 }
 
 impl Default for Store {
@@ -76,6 +79,7 @@ impl Default for Store {
             durability: Durability::default(),
             memory_bytes: 64 * 1024 * 1024,
             free_bytes_minimum: 64 * 1024 * 1024,
+            disk_bytes_maximum: 0,
         }
     }
 }

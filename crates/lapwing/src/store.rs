@@ -28,6 +28,7 @@ pub(crate) fn open(config: &Store, data: Option<&Path>) -> anyhow::Result<Option
         durability,
         memory_bytes: usize::try_from(config.memory_bytes / 8)?,
         free_bytes_minimum: config.free_bytes_minimum,
+        disk_bytes_maximum: config.disk_bytes_maximum,
         free_bytes: Box::new(move || free_bytes(&path)),
         ..lapwing_store::Options::default()
     };

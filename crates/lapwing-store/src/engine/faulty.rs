@@ -193,6 +193,6 @@ impl Engine for FaultyEngine {
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.disk()?.current.disk_bytes()
+        Ok(self.disk()?.current.bytes())
     }
 }

@@ -10,6 +10,13 @@ pub struct MemoryEngine {
 }
 
 impl MemoryEngine {
+    /// Bytes of all keys and values.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn bytes(&self) -> u64 {
+        let entries = self.spaces.values().flatten();
+        entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
     pub(super) fn apply(&mut self, batch: &WriteBatch) {
         for (space, operation) in batch.operations() {
             let entries = self.spaces.entry(space).or_default();

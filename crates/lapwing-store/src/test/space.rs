@@ -37,6 +37,26 @@ fn the_condition_follows_the_free_space() {
 }
 
 #[test]
+fn the_condition_follows_the_size_of_the_store() {
+    let disk = FaultyDisk::new(1);
+    let options =
+        Options { disk_bytes_maximum: 100_000, free_bytes_interval: Duration::ZERO, ..Options::default() };
+    let mut bench = Bench::on(disk, options);
+    bench.make([session(1)]);
+    assert_eq!(bench.store.condition(), Condition::Ready);
+    let large = "x".repeat(60_000);
+    for _ in 0..2 {
+        bench.make([queued(&large, &[1])]);
+    }
+    bench.turn();
+    assert_eq!(bench.store.condition(), Condition::Full);
+    bench.make([Change::SessionEnded(SessionNumber(1))]);
+    bench.tidy();
+    bench.turn();
+    assert_eq!(bench.store.condition(), Condition::Ready);
+}
+
+#[test]
 fn who_fills_the_store_is_told_when_there_is_room() {
     let told = Arc::new(AtomicUsize::new(0));
     let telling = Arc::clone(&told);
