@@ -14,6 +14,7 @@ mod interop;
 mod report;
 mod repository;
 mod rust_source;
+mod scale;
 mod tally;
 mod test;
 mod tidy;
@@ -49,6 +50,10 @@ Usage: cargo xtask <command>
     --publishers N, --rate N        publishers (50), and messages a second of each (20; 0: as fast as they can)
     --mqtt-version V, --seed N      3.1.1 or 5 (3.1.1), and what the schedule is derived from (1)
     --name NAME                     the name of the results
+  scale [OPTION…]                   durable sessions and queues in great numbers; writes bench/scale
+    --sessions N                    sessions that are away (1,000,000)
+    --queues N, --queued M          sessions that M messages wait for each (1,000 and 10,000)
+    --name NAME                     the name of the results
   help                              this text
 ";
 
@@ -82,6 +87,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),
         ["bench", options @ ..] => bench::run(&bench::Options::parse(options)?),
         ["torture", options @ ..] => torture::run(&torture::Options::parse(options)?),
+        ["scale", options @ ..] => scale::run(&scale::Options::parse(options)?),
         ["fuzz", options @ ..] => fuzz::run(&repository::root()?, &fuzz::Options::parse(options)?),
         _ => bail!("unknown command `{}`; see `cargo xtask help`", arguments.join(" ")),
     }

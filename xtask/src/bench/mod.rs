@@ -8,7 +8,7 @@ pub(crate) mod option;
 pub(crate) mod peer;
 mod result;
 mod scenario;
-mod server;
+pub(crate) mod server;
 mod table;
 mod verdict;
 

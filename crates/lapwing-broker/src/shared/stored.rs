@@ -1,5 +1,6 @@
 //! The store, and which stored session is which.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -22,8 +23,18 @@ pub(crate) struct Stored {
     numbers: Vec<RwLock<Numbers>>,
 }
 
-/// The stored sessions of a shard, by their places there.
-type Numbers = Vec<Option<(SessionId, SessionNumber)>>;
+/// The stored sessions of a shard, by their places there. There are as many as there are sessions, so they are small.
+type Numbers = Vec<Entry>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    /// That was here last, or is still.
+    id: SessionId,
+    /// One more than its number, while it is here.
+    number: Option<NonZeroU64>,
+}
+
+const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Stored {
     pub(crate) fn new(shards: usize, store: Option<Store>, first_sequence: Sequence) -> Self {
@@ -35,22 +46,23 @@ impl Stored {
     pub(crate) fn add(&self, id: SessionId, number: SessionNumber) {
         let mut numbers = self.numbers[id.shard().index()].write().unwrap_or_else(PoisonError::into_inner);
         if numbers.len() <= id.index() {
-            numbers.resize(id.index() + 1, None);
+            numbers.resize(id.index() + 1, Entry { id, number: None });
         }
-        numbers[id.index()] = Some((id, number));
+        numbers[id.index()] = Entry { id, number: NonZeroU64::new(number.0 + 1) };
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
         let mut numbers = self.numbers[id.shard().index()].write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = numbers.get_mut(id.index()).filter(|entry| entry.is_some_and(|it| it.0 == id)) {
-            *entry = None;
+        if let Some(entry) = numbers.get_mut(id.index()).filter(|entry| entry.id == id) {
+            entry.number = None;
         }
     }
 
     /// The number of a session, if it is there.
     pub(crate) fn number(&self, id: SessionId) -> Option<SessionNumber> {
         let numbers = self.numbers[id.shard().index()].read().unwrap_or_else(PoisonError::into_inner);
-        numbers.get(id.index()).copied().flatten().filter(|entry| entry.0 == id).map(|(_, number)| number)
+        let entry = numbers.get(id.index()).filter(|entry| entry.id == id)?;
+        entry.number.map(|number| SessionNumber(number.get() - 1))
     }
 
     /// How the store is told that a session gets a message. `share` is the filter of the shared subscription by which it
