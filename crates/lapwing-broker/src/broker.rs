@@ -142,7 +142,7 @@ impl Broker {
             starts.push(start);
             let run = move || {
                 let mut shard = Shard::new(id, shared, mailbox);
-                shard.restore(receiver, clock.now());
+                shard.restore(receiver.into_iter().flatten(), clock.now());
                 drop(ready);
                 match is_started.recv() {
                     Ok(()) => EventLoop::new(poll, shard, listeners, clock)?.run(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use lapwing_proto::packet::{Connect, PacketId, ReasonCode};
 use lapwing_proto::session::{Inbound, Instant, Outbound, ServerSession};
 use lapwing_proto::topic::TopicFilterBuf;
@@ -22,6 +21,7 @@ use crate::clock::WallClock;
 use crate::hook::{Client, Identity};
 use crate::mail::Mail;
 use crate::message::Message;
+use crate::remnant::InOrder;
 use crate::shared::{Added, Subscribed};
 
 /// What an earlier process has stored of the sessions of one shard, piece by piece.
@@ -40,14 +40,14 @@ impl Shard {
     /// Takes up what an earlier process has stored.
     pub(crate) fn restore(&mut self, remnants: impl IntoIterator<Item = Remnant>, now: Instant) {
         self.now = now;
-        let mut sessions = HashMap::new();
+        let mut sessions = InOrder::default();
         for remnant in remnants {
             match remnant {
                 Remnant::Session(number, key, record) => {
-                    sessions.insert(number, self.restore_session(number, &key, *record));
+                    sessions.push(number, self.restore_session(number, &key, *record));
                 }
                 Remnant::Subscription(number, filter, subscribed) => {
-                    if let Some(&id) = sessions.get(&number) {
+                    if let Some(&id) = sessions.get(number) {
                         self.restore_subscription(id, filter, subscribed);
                     }
                 }
@@ -75,9 +75,6 @@ impl Shard {
         key: &SessionKey,
         record: SessionRecord,
     ) -> SessionId {
-        if let Some(older) = self.shared.registry.session(key) {
-            self.end_session(older); // its end was not stored
-        }
         let serial = self.next_serial();
         let entry = self.sessions.vacant_entry();
         let id = SessionId::new(self.id, entry.key(), serial, true);
@@ -102,7 +99,10 @@ impl Shard {
             self.record_session(id);
             self.await_recorded();
         }
-        self.shared.registry.bind(key, id);
+        if let Some(older) = self.shared.registry.bind(key, id) {
+            self.end_session(older); // its end was not stored
+            self.shared.registry.bind(key, id);
+        }
         self.shared.stored.add(id, number);
         if let Some(expires) = expires {
             self.set_timer(expires, Timer::Session(id));

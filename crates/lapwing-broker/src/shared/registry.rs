@@ -77,11 +77,10 @@ impl Registry {
         self.drop_reference(&mut self.part(key), key);
     }
 
-    /// Makes `session` the one with this key; the CONNECT's reference is the session's from here on.
-    pub(crate) fn bind(&self, key: &SessionKey, session: SessionId) {
-        if let Some(entry) = self.part(key).get_mut(key) {
-            entry.session = Some(session);
-        }
+    /// Makes `session` the one with this key; the CONNECT's reference is the session's from here on. Gives the one that
+    /// was there before.
+    pub(crate) fn bind(&self, key: &SessionKey, session: SessionId) -> Option<SessionId> {
+        self.part(key).get_mut(key)?.session.replace(session)
     }
 
     /// The session with this key has ended.

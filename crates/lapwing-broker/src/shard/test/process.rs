@@ -97,7 +97,7 @@ fn restore(writer: &Writer, shared: &Arc<Shared>, shards: &mut [Shard], now: Ins
     remnant::share_out(&writer.recovered(), shared, &senders, now).unwrap();
     drop(senders);
     for (shard, receiver) in shards.iter_mut().zip(receivers) {
-        shard.restore(receiver, now);
+        shard.restore(receiver.into_iter().flatten(), now);
     }
 }
 
