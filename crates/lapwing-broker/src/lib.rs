@@ -34,6 +34,7 @@ mod sync;
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use lapwing_net::{Address, AddressError, ListenError};
 pub use limit::{Limits, QueueOverflow};
+pub use message::stored_topic;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};
 pub use sharding::Sharding;

@@ -162,6 +162,16 @@ impl Message {
     }
 }
 
+/// The topic of a message in the form in which it is stored; `None` if the bytes are none.
+///
+/// For tools that look into a store: the store itself does not know the form of messages.
+pub fn stored_topic(bytes: &[u8]) -> Option<String> {
+    let mut input = bytes.get(if bytes.first()? & EXPIRES != 0 { HEADER_EXPIRES } else { HEADER }..)?;
+    let frame = Frame::split(&mut input, u32::MAX).ok().flatten().filter(|_| input.is_empty())?;
+    let publish = Publish::decode(frame, ProtocolVersion::V5).ok()?;
+    Some(publish.topic?.as_str().to_owned())
+}
+
 /// Appends a message as it is kept: a 5.0 PUBLISH at QoS 0 without what belongs to one delivery.
 ///
 /// # Errors
@@ -238,6 +248,19 @@ mod tests {
                 let unpublished = Message::unpublished(&delivered);
                 assert_eq!((unpublished.qos(), unpublished.expires()), (qos, None));
                 assert_eq!(unpublished.publish(later).properties.message_expiry_interval, interval);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_message_has_its_topic() {
+        let mut publish = Publish::new(TopicName::new("gate/door_1").unwrap(), b"payload");
+        for interval in [None, Some(3)] {
+            publish.properties.message_expiry_interval = interval;
+            let bytes = Message::new(&publish, Instant::from_millis(5_000)).0;
+            assert_eq!(stored_topic(&bytes).as_deref(), Some("gate/door_1"));
+            for wrong in [&bytes[..bytes.len() - 1], &[&bytes[..], b"x"].concat(), b"", b"\0"] {
+                assert_eq!(stored_topic(wrong), None);
             }
         }
     }

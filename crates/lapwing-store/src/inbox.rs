@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::archive::{ArchiveError, Summary};
+use crate::backup::{self, BackupTarget};
 use crate::queue::{QueueCount, QueueRead, StoredFlows};
 use crate::record::{Sequence, SessionNumber, Transaction};
 
@@ -60,6 +62,7 @@ pub(crate) enum Request {
     Read(QueueRequest, Then<QueueRead>),
     Flows(SessionNumber, Then<StoredFlows>),
     Count(SessionNumber, Then<QueueCount>),
+    Backup(BackupTarget, backup::Done),
     Stop,
 }
 
@@ -117,6 +120,19 @@ impl Store {
     /// Counts the messages that wait for a session.
     pub fn count(&self, session: SessionNumber, then: impl FnOnce(QueueCount) + Send + 'static) {
         self.inbox.send(Request::Count(session, Box::new(then)), 0);
+    }
+
+    /// Writes all that is submitted earlier to an archive, as of one moment at which it is durable. The store goes on
+    /// meanwhile, and `then` is called by another thread than its own. If the store fails before, or is stopping, it may be
+    /// dropped without a call.
+    ///
+    /// There is one backup at a time: another one is refused meanwhile.
+    pub fn backup(
+        &self,
+        target: BackupTarget,
+        then: impl FnOnce(Result<Summary, ArchiveError>) + Send + 'static,
+    ) {
+        self.inbox.send(Request::Backup(target, Box::new(then)), 0);
     }
 
     /// Lets the writer end, once all that was submitted before is durable.

@@ -17,6 +17,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod archive;
+mod backup;
+pub mod check;
 pub mod engine;
 mod inbox;
 mod key;
@@ -24,11 +27,13 @@ mod message;
 mod queue;
 mod record;
 mod recovery;
+pub mod stat;
 #[cfg(test)]
 mod test;
 mod value;
 mod writer;
 
+pub use backup::{BackupTarget, write as write_backup};
 pub use inbox::{Condition, QueueRequest, Store};
 pub use key::FILTER_MAXIMUM;
 pub use queue::{QueueCount, QueueRead, StoredDelivery, StoredFlows};

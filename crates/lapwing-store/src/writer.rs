@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::archive::ArchiveError;
+use crate::backup::{BackupTarget, Done, Running};
 use crate::engine::{Durability, Engine, EngineError, Space, WriteBatch};
 use crate::inbox::{Condition, Inbox, Request, Store, Then};
 use crate::key::{self, OfSession};
@@ -63,6 +65,10 @@ pub struct Writer {
     first_session: SessionNumber,
     /// Those who are told at the end of the turn.
     waiting: Vec<Box<dyn FnOnce() + Send>>,
+    /// A backup that begins at the end of the turn.
+    wanted_backup: Option<(BackupTarget, Done)>,
+    /// One that is being written.
+    running_backup: Option<Running>,
     is_awaited: bool,
     is_unsynced: bool,
     is_stopping: bool,
@@ -107,6 +113,8 @@ impl Writer {
             orphans: Some(None),
             first_session: SessionNumber(counters.session),
             waiting: Vec::new(),
+            wanted_backup: None,
+            running_backup: None,
             is_awaited: false,
             is_unsynced: false,
             is_stopping: false,
@@ -119,6 +127,12 @@ impl Writer {
     /// What there is, before anything is submitted.
     pub fn recovered(&self) -> Recovered<'_> {
         Recovered::new(&*self.engine, Sequence(self.counters.sequence))
+    }
+
+    /// All that the engine has now.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> Result<Box<dyn crate::engine::Snapshot>, EngineError> {
+        self.engine.snapshot()
     }
 
     /// Works until the store is told to [stop](crate::Store::stop), and gives the engine back.
@@ -134,6 +148,10 @@ impl Writer {
                 false => None,
             };
             self.turn(wait)?;
+        }
+        // Whoever has the engine next may have its files.
+        if let Some(running) = self.running_backup.take() {
+            running.stop();
         }
         Ok(self.engine)
     }
@@ -187,6 +205,7 @@ impl Writer {
         for then in self.waiting.drain(..) {
             then();
         }
+        self.begin_backup();
         self.inbox.settle(size);
         Ok(())
     }
@@ -211,9 +230,29 @@ impl Writer {
                 let count = self.reader()?.count(session)?;
                 self.tell(then, count);
             }
+            Request::Backup(target, done) => self.want_backup(target, done),
             Request::Stop => self.is_stopping = true,
         }
         Ok(())
+    }
+
+    /// A backup begins when all that was submitted before is on the disk: then a broker that ends just now has no less.
+    fn want_backup(&mut self, target: BackupTarget, done: Done) {
+        let is_running = self.running_backup.as_ref().is_some_and(|running| !running.is_finished());
+        if is_running || self.wanted_backup.is_some() {
+            return self.tell(done, Err(ArchiveError::Busy));
+        }
+        self.wanted_backup = Some((target, done));
+        self.is_awaited = true;
+    }
+
+    fn begin_backup(&mut self) {
+        let Some((target, done)) = self.wanted_backup.take() else { return };
+        match Running::start(self.engine.snapshot(), target, done) {
+            Ok(running) => self.running_backup = Some(running),
+            // Whoever waits for it sees that it is dropped.
+            Err(error) => tracing::error!(%error, "a backup cannot begin: there is no thread for it"),
+        }
     }
 
     /// Tells somebody what was read, in the order of the requests.

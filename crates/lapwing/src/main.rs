@@ -24,6 +24,7 @@ enum Command {
     Pub(command::publish::Publish),
     Sub(command::subscribe::Subscribe),
     Config(command::config::ConfigCommand),
+    Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
 }
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
         Command::Config(config) => config.run(),
+        Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),
     };
     exit::report(result)

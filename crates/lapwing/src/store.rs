@@ -50,7 +50,7 @@ pub(crate) fn default_directory() -> anyhow::Result<PathBuf> {
 }
 
 /// Makes the data directory, readable for its owner alone, or sees that it can be used.
-fn prepare(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn prepare(directory: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let shown = directory.display();
     if directory.as_os_str().is_empty() {

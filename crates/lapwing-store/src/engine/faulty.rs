@@ -4,7 +4,7 @@ use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Durability, Engine, EngineError, KeyRange, MemoryEngine, Space, Visit, WriteBatch};
+use super::{Durability, Engine, EngineError, KeyRange, MemoryEngine, Snapshot, Space, Visit, WriteBatch};
 
 /// A disk in memory. It outlives the engines that write to it, as a disk outlives processes.
 #[derive(Debug, Clone)]
@@ -194,5 +194,9 @@ impl Engine for FaultyEngine {
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         Ok(self.disk()?.current.bytes())
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        self.disk()?.current.snapshot()
     }
 }

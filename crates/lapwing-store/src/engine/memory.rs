@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::{Durability, Engine, EngineError, KeyRange, Operation, Space, Visit, WriteBatch, is_empty_range};
+use super::{
+    Durability, Engine, EngineError, KeyRange, Operation, Snapshot, Space, Visit, VisitAll, WriteBatch,
+    is_empty_range,
+};
 
 /// Keeps everything in memory: for tests.
 #[derive(Debug, Default, Clone)]
@@ -61,5 +64,22 @@ impl Engine for MemoryEngine {
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         Ok(0)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Snapshot for MemoryEngine {
+    fn scan(self: Box<Self>, visit: &mut VisitAll<'_>) -> Result<(), EngineError> {
+        for (&space, entries) in &self.spaces {
+            for (key, value) in entries {
+                if visit(space, key, value).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -17,7 +17,7 @@ pub use self::batch::{Operation, WriteBatch};
 #[cfg(any(test, feature = "testing"))]
 pub use self::faulty::{Cut, Fault, FaultyDisk, FaultyEngine};
 #[cfg(feature = "fjall")]
-pub use self::fjall::{FjallEngine, Options};
+pub use self::fjall::{FjallEngine, Lock, Loss, Options, Salvage, TornTail, View, disk_bytes};
 pub use self::memory::MemoryEngine;
 
 /// A part of the store with keys of its own.
@@ -144,6 +144,26 @@ pub trait Engine: Send {
     /// # Errors
     /// An [`EngineError`] where the system is at fault.
     fn disk_bytes(&self) -> Result<u64, EngineError>;
+
+    /// All entries as they are now, whatever is written later.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the engine has failed.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError>;
+}
+
+/// Looks at an entry of a snapshot: its space, its key and its value.
+pub type VisitAll<'a> = dyn FnMut(Space, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// All entries that an engine had at one moment. Another thread can read them while the engine goes on.
+pub trait Snapshot: Send {
+    /// Shows the entries of all spaces, in the order of [`Space::ALL`] and of the keys in each, until `visit` breaks off.
+    ///
+    /// It takes the snapshot, so that what is kept for it is given back.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where the system or the data is at fault.
+    fn scan(self: Box<Self>, visit: &mut VisitAll<'_>) -> Result<(), EngineError>;
 }
 
 /// Why an engine cannot go on, or could not begin.

@@ -160,12 +160,12 @@ fn a_store_of_format_1_goes_on() {
     assert_eq!((flows.received, flows.sent), (vec![258], vec![(259, FlowState::Sent(Sequence(3)))]));
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-const STORE: &[(Space, &str, &str)] = &[
+pub(crate) const STORE: &[(Space, &str, &str)] = &[
     (Space::Meta, "636f756e74657273", "01ac0205"),
     (
         Space::Session,

@@ -1,6 +1,9 @@
 //! The writer, with a disk that fails and loses power.
 
-mod format;
+mod archive;
+mod backup;
+mod check;
+pub(crate) mod format;
 mod key;
 mod order;
 mod purge;

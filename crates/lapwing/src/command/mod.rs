@@ -4,5 +4,6 @@ mod client;
 pub(crate) mod config;
 pub(crate) mod publish;
 pub(crate) mod serve;
+pub(crate) mod store;
 pub(crate) mod subscribe;
 pub(crate) mod torture;

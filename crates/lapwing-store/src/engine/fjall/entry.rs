@@ -153,20 +153,30 @@ impl Journal {
 
     /// The marks of all whole batches that begin behind `end`.
     pub(super) fn later_marks(&mut self, end: u64) -> io::Result<Vec<Mark>> {
-        let finder = memmem::Finder::new(&self.mark_head).into_owned();
-        let mut starts = Vec::new();
-        self.chunks(end, self.mark_head.len() - 1, &mut |at, chunk| {
-            starts.extend(finder.find_iter(chunk).map(|found| at + found as u64));
-        })?;
         let mut marks = Vec::new();
-        for start in starts.into_iter().filter(|start| *start > end + START_SIZE as u64) {
-            match self.batch(start - START_SIZE as u64) {
+        for start in self.later_starts(end)? {
+            match self.batch(start) {
                 Ok(batch) => marks.push(batch.mark),
                 Err(Unreadable::Nonsense) => {}
                 Err(Unreadable::Io(error)) => return Err(error),
             }
         }
         Ok(marks)
+    }
+
+    /// Where batches may begin behind `end`.
+    pub(super) fn later_starts(&mut self, end: u64) -> io::Result<Vec<u64>> {
+        let finder = memmem::Finder::new(&self.mark_head).into_owned();
+        let mut starts = Vec::new();
+        self.chunks(end, self.mark_head.len() - 1, &mut |at, chunk| {
+            starts.extend(finder.find_iter(chunk).map(|found| at + found as u64));
+        })?;
+        let start_size = START_SIZE as u64;
+        Ok(starts
+            .into_iter()
+            .filter(|start| *start > end + start_size)
+            .map(|start| start - start_size)
+            .collect())
     }
 
     /// Shows all bytes from `start` on in pieces, of which each has the last `overlap` bytes of the one before.

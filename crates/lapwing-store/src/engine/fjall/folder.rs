@@ -24,6 +24,13 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens the folder of a store and has a look at what is there, without changing anything.
     pub(super) fn open(path: &Path, keyspaces: u64) -> Result<Self, EngineError> {
+        let folder = Self::lock(path)?;
+        look_for_parts(path, keyspaces)?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of a store, of which parts may be missing.
+    pub(super) fn lock(path: &Path) -> Result<Self, EngineError> {
         let foreign = |what: &str| EngineError::Foreign { path: path.to_owned(), what: what.to_owned() };
         let name = path.join(NAME_FILE);
         let text = match fs::read_to_string(&name) {
@@ -49,7 +56,6 @@ impl Folder {
         let lock = OpenOptions::new().read(true).write(true).open(&name);
         let lock = lock.map_err(|error| io_error("opening for writing", &name, error))?;
         lock_file(&lock, path)?;
-        look_for_parts(path, keyspaces)?;
         Ok(Self { path: path.to_owned(), identity, _lock: lock })
     }
 
@@ -72,6 +78,20 @@ impl Folder {
         sync_all(&new)?;
         fs::rename(&new, path).map_err(|error| io_error("renaming to", path, error))?;
         sync_folder(parent)
+    }
+}
+
+/// Keeps everybody else from opening a store, whatever state it is in.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "locked as long as it is there")] Folder);
+
+impl Lock {
+    /// Locks the store in a folder.
+    ///
+    /// # Errors
+    /// An [`EngineError`] where another process has it, or it is none.
+    pub fn new(path: &Path) -> Result<Self, EngineError> {
+        Folder::lock(path).map(Self)
     }
 }
 
@@ -120,7 +140,7 @@ fn remove_left_over(new: &Path) -> Result<(), EngineError> {
     }
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -155,7 +175,7 @@ fn sync_all(folder: &Path) -> Result<(), EngineError> {
     sync_folder(folder)
 }
 
-fn sync_folder(path: &Path) -> Result<(), EngineError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), EngineError> {
     // Windows cannot open a folder, and writes names by itself.
     if cfg!(windows) {
         return Ok(());

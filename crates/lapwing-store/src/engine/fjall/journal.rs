@@ -15,6 +15,7 @@ use super::super::EngineError;
 use super::entry::{Batch, Journal, Unreadable};
 use super::folder::io_error;
 use super::mark::Mark;
+use super::view::TornTail;
 
 /// What the journals hold.
 #[derive(Debug, Default)]
@@ -28,13 +29,28 @@ pub(super) struct Content {
     /// Where some of the batches begin, by journal.
     starts: Vec<Vec<(u64, u64)>>,
     /// Where the last batch of each journal ends.
-    ends: Vec<u64>,
+    pub(super) ends: Vec<u64>,
 }
 
 /// Reads the journals of a store, and cuts off a torn tail.
 pub(super) fn check(folder: &Path, identity: [u8; 8]) -> Result<Content, EngineError> {
     let journals = journals(folder)?;
+    let (mut content, torn) = examine(&journals, identity)?;
+    if let Some(TornTail { file, offset, bytes }) = torn {
+        cut(&file, offset).map_err(|error| io_error("cutting the torn tail of", &file, error))?;
+        tracing::warn!(file = %file.display(), offset, bytes, "cut off the torn tail of a journal");
+    }
+    content.trim(&journals)?;
+    Ok(content)
+}
+
+/// Reads the journals of a store, and changes nothing.
+pub(super) fn examine(
+    journals: &[PathBuf],
+    identity: [u8; 8],
+) -> Result<(Content, Option<TornTail>), EngineError> {
     let mut content = Content::default();
+    let mut torn = None;
     for (index, path) in journals.iter().enumerate() {
         content.starts.push(Vec::new());
         let file = File::open(path).map_err(|error| io_error("opening", path, error))?;
@@ -52,11 +68,9 @@ pub(super) fn check(folder: &Path, identity: [u8; 8]) -> Result<Content, EngineE
             let what = "the journal makes no sense from here on, and this was on the disk once".to_owned();
             return Err(EngineError::Corrupt { file: path.clone(), offset: end, what });
         }
-        cut(path, end).map_err(|error| io_error("cutting the torn tail of", path, error))?;
-        tracing::warn!(file = %path.display(), offset = end, bytes = rest, "cut off the torn tail of a journal");
+        torn = Some(TornTail { file: path.clone(), offset: end, bytes: rest });
     }
-    content.trim(&journals)?;
-    Ok(content)
+    Ok((content, torn))
 }
 
 impl Content {
@@ -126,7 +140,7 @@ const TRIM_LEAST: u64 = 4 * 1024 * 1024;
 const NUMBER_GAP: u64 = 1 << 32;
 
 /// The journals of a store, in their order.
-fn journals(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+pub(super) fn journals(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| io_error("reading", folder, error))? {
         let path = entry.map_err(|error| io_error("reading", folder, error))?.path();

@@ -5,7 +5,10 @@ mod folder;
 mod journal;
 mod mark;
 mod reclaim;
+mod salvage;
+mod snapshot;
 mod tree;
+mod view;
 
 use std::fs;
 use std::io;
@@ -16,9 +19,13 @@ use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, Database, Keyspace, PersistMode};
 
+pub use self::folder::Lock;
 use self::folder::{Folder, io_error};
 use self::mark::Mark;
 use self::reclaim::Reclaim;
+pub use self::salvage::{Loss, Salvage};
+use self::snapshot::FjallSnapshot;
+pub use self::view::{TornTail, View};
 use super::{
     Durability, Engine, EngineError, KEY_LIMIT, KeyRange, Operation, Space, Visit, WriteBatch, is_empty_range,
 };
@@ -115,7 +122,7 @@ impl FjallEngine {
         Ok(engine)
     }
 
-    /// Reads all tables and blocks, for `lapwing store check`.
+    /// Reads all tables and blocks.
     ///
     /// # Errors
     /// An [`EngineError`] that names what cannot be read.
@@ -362,6 +369,13 @@ impl Engine for FjallEngine {
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         disk_bytes(&self.folder.path)
     }
+
+    fn snapshot(&self) -> Result<Box<dyn super::Snapshot>, EngineError> {
+        if self.failed {
+            return Err(EngineError::Failed);
+        }
+        Ok(Box::new(FjallSnapshot::new(&self.database, &self.spaces)))
+    }
 }
 
 impl Drop for FjallEngine {
@@ -384,7 +398,10 @@ impl std::fmt::Debug for FjallEngine {
 }
 
 /// What a folder takes on the disk. Files that are deleted meanwhile count no more.
-fn disk_bytes(folder: &Path) -> Result<u64, EngineError> {
+///
+/// # Errors
+/// An [`EngineError`] where the system refuses to say it.
+pub fn disk_bytes(folder: &Path) -> Result<u64, EngineError> {
     let found = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Ok(0),
         _ => Err(io_error("reading", folder, error)),

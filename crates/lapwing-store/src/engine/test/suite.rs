@@ -13,6 +13,7 @@ macro_rules! suite {
                 batches_are_whole_and_in_order, scans_are_in_order_and_within_bounds, a_scan_can_be_broken_off,
                 spaces_are_apart, a_key_can_come_back, the_last_key_of_a_space, large_keys_and_values, many_keys,
                 what_was_written_is_there_again, written_once_and_removed_once,
+                a_snapshot_stays_as_it_is,
             );
         }
     };
@@ -52,6 +53,40 @@ fn batches_are_whole_and_in_order(backend: &mut dyn Backend) {
     engine.sync(Durability::Fsync).unwrap();
     engine.write(&WriteBatch::default()).unwrap();
     assert_eq!(keys(&*engine, Space::Flow, ALL), [b"c"]);
+}
+
+fn a_snapshot_stays_as_it_is(backend: &mut dyn Backend) {
+    let mut engine = backend.open();
+    engine.write(&one(Space::Queue, b"a", b"1")).unwrap();
+    engine.write(&one(Space::Session, b"b", b"2")).unwrap();
+    engine.write(&one(Space::Queue, b"c", b"3")).unwrap();
+    let (whole, broken) = (engine.snapshot().unwrap(), engine.snapshot().unwrap());
+    let mut batch = one(Space::Session, b"b", b"other");
+    batch.remove(Space::Queue, b"a");
+    insert(&mut batch, Space::Meta, b"d", b"4");
+    engine.write(&batch).unwrap();
+    // It can be read where the engine is not.
+    let reading = std::thread::spawn(move || {
+        let mut found = Vec::new();
+        let mut read = |space: Space, key: &[u8], value: &[u8]| {
+            found.push((space, key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        whole.scan(&mut read).unwrap();
+        found
+    });
+    let expected = [(Space::Session, b"b", b"2"), (Space::Queue, b"a", b"1"), (Space::Queue, b"c", b"3")];
+    assert_eq!(
+        reading.join().unwrap(),
+        expected.map(|(space, key, value)| (space, key.to_vec(), value.to_vec()))
+    );
+    let mut count = 0;
+    let mut first = |_: Space, _: &[u8], _: &[u8]| {
+        count += 1;
+        ControlFlow::Break(())
+    };
+    broken.scan(&mut first).unwrap();
+    assert_eq!((count, keys(&*engine, Space::Queue, ALL)), (1, vec![b"c".to_vec()]));
 }
 
 fn scans_are_in_order_and_within_bounds(backend: &mut dyn Backend) {

@@ -1,8 +1,11 @@
 //! What only an engine with files can show.
 
 mod damage;
+mod fixture;
 mod folder;
+mod salvage;
 mod space;
+mod view;
 
 use std::fs;
 use std::path::{Path, PathBuf};
