@@ -131,7 +131,9 @@ mod tests {
     #[test]
     fn each_session_is_found_once_those_before_it_are_done() {
         let mut sessions = InOrder::default();
-        [2, 3, 7].map(|number| sessions.push(SessionNumber(number), number * 10));
+        for number in [2, 3, 7] {
+            sessions.push(SessionNumber(number), number * 10);
+        }
         let asked = [1, 2, 2, 4, 7, 7, 8, 9];
         let found = asked.map(|number| sessions.get(SessionNumber(number)).copied());
         assert_eq!(found, [None, Some(20), Some(20), None, Some(70), Some(70), None, None]);
