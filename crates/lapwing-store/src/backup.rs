@@ -1,7 +1,7 @@
 //! Writing all that a store has to an archive, while it is in use or not.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::archive::{ArchiveError, ArchiveWriter, Summary};
+use crate::archive::{self, ArchiveError, ArchiveWriter, Summary};
 use crate::engine::{EngineError, Snapshot};
 use crate::record::WallTime;
 
@@ -80,17 +80,51 @@ pub fn write(
     target: BackupTarget,
     stop: &AtomicBool,
 ) -> Result<Summary, ArchiveError> {
-    match target {
-        BackupTarget::Writer(out) => fill(out, snapshot, stop).map(|(_, summary)| summary),
-        BackupTarget::File { path, replace } => write_file(snapshot, &path, replace, stop),
+    put(target, |out| fill(out, snapshot, stop))
+}
+
+/// Takes an archive that another process is writing, and looks whether it is whole.
+///
+/// # Errors
+/// An [`ArchiveError`]. There is no file under the name then, or the one that was there before.
+pub fn receive(input: impl Read, target: BackupTarget) -> Result<Summary, ArchiveError> {
+    put(target, |out| {
+        let mut copy = Copy { input, out };
+        let summary = archive::read(&mut copy, |_, _, _| Ok::<_, ArchiveError>(()))?;
+        copy.out.flush().map_err(writing)?;
+        Ok(summary)
+    })
+}
+
+/// Passes on what is read, and keeps it.
+struct Copy<'a, R> {
+    input: R,
+    out: &'a mut dyn Write,
+}
+
+impl<R: Read> Read for Copy<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.out.write_all(&buffer[..count])?;
+        Ok(count)
     }
 }
 
-fn write_file(
-    snapshot: Box<dyn Snapshot>,
+/// Has an archive written to where it goes.
+fn put(
+    target: BackupTarget,
+    fill: impl FnOnce(&mut dyn Write) -> Result<Summary, ArchiveError>,
+) -> Result<Summary, ArchiveError> {
+    match target {
+        BackupTarget::Writer(mut out) => fill(&mut *out),
+        BackupTarget::File { path, replace } => put_file(&path, replace, fill),
+    }
+}
+
+fn put_file(
     path: &Path,
     replace: bool,
-    stop: &AtomicBool,
+    fill: impl FnOnce(&mut dyn Write) -> Result<Summary, ArchiveError>,
 ) -> Result<Summary, ArchiveError> {
     let failed =
         |doing: &str, source| ArchiveError::Io { what: format!("{doing} {}", path.display()), source };
@@ -100,8 +134,7 @@ fn write_file(
         return Err(taken());
     }
     let part = Part::create(path).map_err(|error| failed("creating a file beside", error))?;
-    let file = part.file.try_clone().map_err(|error| failed("writing", error))?;
-    let (_, summary) = fill(BufWriter::with_capacity(1024 * 1024, file), snapshot, stop)?;
+    let summary = fill(&mut BufWriter::with_capacity(1024 * 1024, &part.file))?;
     part.file.sync_all().map_err(|error| failed("syncing", error))?;
     // A link never takes the place of a file that has come meanwhile. Not every file system has links.
     let linked =
@@ -116,23 +149,26 @@ fn write_file(
     Ok(summary)
 }
 
-fn fill<W: Write>(
-    out: W,
+fn writing(source: io::Error) -> ArchiveError {
+    ArchiveError::Io { what: "writing the archive".to_owned(), source }
+}
+
+fn fill(
+    out: &mut dyn Write,
     snapshot: Box<dyn Snapshot>,
     stop: &AtomicBool,
-) -> Result<(W, Summary), ArchiveError> {
-    let failed = |source| ArchiveError::Io { what: "writing the archive".to_owned(), source };
-    let mut writer = ArchiveWriter::new(out, now()).map_err(failed)?;
+) -> Result<Summary, ArchiveError> {
+    let mut writer = ArchiveWriter::new(out, now()).map_err(writing)?;
     let mut result = Ok(());
     snapshot.scan(&mut |space, key, value| {
         result = match stop.load(Ordering::Relaxed) {
             true => Err(ArchiveError::Stopped),
-            false => writer.add(space, key, value).map_err(failed),
+            false => writer.add(space, key, value).map_err(writing),
         };
         if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     result?;
-    writer.finish().map_err(failed)
+    writer.finish().map(|(_, summary)| summary).map_err(writing)
 }
 
 fn now() -> WallTime {

@@ -33,7 +33,7 @@ mod test;
 mod value;
 mod writer;
 
-pub use backup::{BackupTarget, write as write_backup};
+pub use backup::{BackupTarget, receive as receive_backup, write as write_backup};
 pub use inbox::{Condition, QueueRequest, Store};
 pub use key::FILTER_MAXIMUM;
 pub use queue::{QueueCount, QueueRead, StoredDelivery, StoredFlows};
