@@ -26,7 +26,7 @@ export class Broker {
     const port = reference ? await freePort() : 0;
     const [program, ...options] = reference
       ? reference.replaceAll("{port}", port).split(/\s+/)
-      : [lapwing(), "serve", "--listen", `tcp://${HOST}:0`, "--data", data];
+      : [lapwing(), "serve", "--listen", `tcp://${HOST}:0`, "--data", data, "--set", "admin.listen="];
     broker.data = data;
     broker.isLapwing = !reference;
     broker.process = spawn(program, options, { cwd: data, stdio: ["ignore", "ignore", "pipe"] });

@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// Each page, and the arguments with which the program prints it.
-const PAGES: &[(&str, &[&str])] = &[("docs/reference/configuration.md", &["config", "reference"])];
+const PAGES: &[(&str, &[&str])] = &[
+    ("docs/reference/configuration.md", &["config", "reference"]),
+    ("docs/reference/openapi.json", &["config", "openapi"]),
+];
 
 /// Writes all pages.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {

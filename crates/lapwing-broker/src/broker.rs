@@ -10,6 +10,7 @@ use lapwing_store::{Sequence, Store, Writer};
 use mio::Poll;
 
 use crate::clock::{Clock, WallClock};
+use crate::control::{Control, shard_stats};
 use crate::event_loop::{self, EventLoop};
 use crate::hook::Hooks;
 use crate::limit::Limits;
@@ -18,9 +19,10 @@ use crate::mailbox::{MailboxSender, mailbox};
 use crate::message::Message;
 use crate::remnant;
 use crate::rule::Rules;
-use crate::shard::{Report, SessionKey, Shard, Stat};
+use crate::shard::{SessionKey, Shard, Stat};
 use crate::sharding::Sharding;
 use crate::shared::{ShardId, Shared, Stored};
+use crate::sync::Ordering;
 
 /// How a broker is to run.
 pub struct Config {
@@ -85,8 +87,9 @@ pub enum StartError {
 
 /// A running broker. It stops when it is dropped, or with [`shut_down`](Self::shut_down).
 pub struct Broker {
-    listening: Vec<Address>,
+    listening: Arc<[Address]>,
     shared: Arc<Shared>,
+    clock: Clock,
     threads: Vec<JoinHandle<io::Result<()>>>,
     writer: Option<JoinHandle<Result<(), EngineError>>>,
 }
@@ -98,6 +101,12 @@ pub struct ShardStat {
     pub stat: Stat,
     /// How much of its time its thread was at work lately: 0 to 1.
     pub busy: f64,
+    /// Bytes of the mail from other threads that it has not handled.
+    pub mailbox_bytes: usize,
+    /// Messages in the queues of its sessions and in flight, as of the last interval of the `$SYS` topics.
+    pub queued_messages: u64,
+    /// Bytes of these.
+    pub queued_bytes: u64,
 }
 
 impl Broker {
@@ -126,7 +135,8 @@ impl Broker {
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
         let shared = Shared::new(config.limits, rules, config.hooks, &config.sharding, senders, stored);
-        let mut broker = Self { listening, shared: Arc::new(shared), threads: Vec::new(), writer: None };
+        let mut broker =
+            Self { listening, shared: Arc::new(shared), clock, threads: Vec::new(), writer: None };
         let mut remnants = Vec::new();
         // Nobody is let in before every shard has its sessions, nor if one cannot have them.
         let (ready, is_ready) = mpsc::channel();
@@ -141,6 +151,7 @@ impl Broker {
             let (start, is_started) = mpsc::channel();
             starts.push(start);
             let run = move || {
+                let _end = ShardEnd(Arc::clone(&shared));
                 let mut shard = Shard::new(id, shared, mailbox);
                 shard.restore(receiver.into_iter().flatten(), clock.now());
                 drop(ready);
@@ -185,9 +196,12 @@ impl Broker {
 
     /// The same for each shard.
     pub fn shards(&self) -> Vec<ShardStat> {
-        let shard_stat =
-            |report: Report| ShardStat { stat: report.stat, busy: f64::from(report.busy) / 1000.0 };
-        self.shared.reports().map(shard_stat).collect()
+        shard_stats(&self.shared)
+    }
+
+    /// A handle for those who watch and steer the broker from other threads.
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.shared), Arc::clone(&self.listening), self.clock)
     }
 
     /// Publishes a message of the program's own under the very name of its topic: no rule changes it, no hook
@@ -234,6 +248,7 @@ impl Broker {
         if self.threads.is_empty() {
             return Ok(());
         }
+        self.shared.is_stopping.store(true, Ordering::SeqCst);
         for shard in self.shared.shards() {
             self.shared.mailbox(shard).send(Mail::Shutdown);
         }
@@ -252,6 +267,15 @@ impl Broker {
             _ => {}
         }
         ends.into_iter().collect()
+    }
+}
+
+/// However the thread of a shard ends, nobody is to wait for its answers.
+struct ShardEnd(Arc<Shared>);
+
+impl Drop for ShardEnd {
+    fn drop(&mut self) {
+        self.0.is_stopping.store(true, Ordering::SeqCst);
     }
 }
 
@@ -289,7 +313,7 @@ pub enum Recipient<'a> {
 }
 
 /// A message to hand to the shard. Its expiry interval begins when the shard has it.
-fn keep(publish: &Publish<'_>) -> Result<Message, EncodeError> {
+pub(crate) fn keep(publish: &Publish<'_>) -> Result<Message, EncodeError> {
     let message = Publish { packet_id: Some(PacketId::FIRST), ..*publish };
     message.size(ProtocolVersion::V5)?;
     message.topic.ok_or(EncodeError::NoTopic)?;

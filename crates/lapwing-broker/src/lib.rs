@@ -15,6 +15,7 @@
 pub mod bench;
 mod broker;
 mod clock;
+mod control;
 mod event_loop;
 mod excerpt;
 mod hash;
@@ -32,7 +33,12 @@ mod shared;
 mod sync;
 
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
+pub use control::{
+    ConnectionInfo, Control, ControlError, Readiness, RetainedInfo, SessionCursor, SessionDetail,
+    SessionInfo, SubscriptionCount, SubscriptionInfo,
+};
 pub use lapwing_net::{Address, AddressError, ListenError};
+pub use lapwing_store::Condition;
 pub use limit::{Limits, QueueOverflow};
 pub use message::stored_topic;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};

@@ -10,6 +10,7 @@ use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 use lapwing_store::{QueueCount, QueueRead, Sequence, SessionNumber, StoredFlows};
 
+use crate::control::Inquiry;
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
 use crate::shard::{ConnectionId, SessionId, SessionKey};
@@ -45,6 +46,8 @@ pub(crate) enum Mail {
     TrimQueue(SessionId),
     /// Some of the messages that a session has left which has ended, and which of them are under way.
     Estate(SessionNumber, Box<(StoredFlows, QueueRead)>),
+    /// A question or an order from those who watch and steer the broker.
+    Inquiry(Box<Inquiry>),
     /// Stop accepting, tell every client, write what waits, and end.
     Shutdown,
 }

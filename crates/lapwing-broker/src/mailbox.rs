@@ -66,7 +66,12 @@ impl MailboxSender {
 
     /// Whether so much mail waits that its senders should wait as well.
     pub(crate) fn is_full(&self) -> bool {
-        self.shared.bytes.load(Ordering::SeqCst) > MAILBOX_BYTES
+        self.bytes() > MAILBOX_BYTES
+    }
+
+    /// Bytes of the mail that has not been handled.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::SeqCst)
     }
 
     /// Asks to be told, with [`Mail::Room`], when there is room. `false` if there is already.

@@ -8,7 +8,7 @@ pub(crate) mod variable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use lapwing_broker::hook::Anonymous;
 use lapwing_broker::{Address, Limits, Rules, Sharding};
 use schemars::JsonSchema;
@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) data: Option<PathBuf>,
     /// By names of your choice. None: the loopback addresses on port 1883.
     pub(crate) listeners: BTreeMap<String, Listener>,
+    /// The admin channel: health, metrics and an HTTP API.
+    pub(crate) admin: Admin,
     /// Who is let in.
     pub(crate) authentication: Authentication,
     /// How the clients are shared out among threads.
@@ -46,6 +48,17 @@ pub(crate) struct Listener {
     /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
     /// `127.0.0.1` and `::1` on port 1883.
     pub(crate) bind: String,
+}
+
+/// The admin channel: health, metrics and an HTTP API.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// `HOST:PORT` of the admin channel; port 0 takes a free one, which the log names; `""` turns the channel off. None:
+    /// `127.0.0.1:18830`, and no admin channel where another process has taken that.
+    pub(crate) listen: Option<String>,
+    /// Whether `/metrics` needs no token.
+    pub(crate) metrics_public: bool,
 }
 
 /// Who is let in.
@@ -147,6 +160,7 @@ impl Config {
             .and_then(|()| self.rules.check())
             .map_err(|fault| anyhow!(fault))?;
         self.addresses()?;
+        self.admin.address()?;
         Ok(())
     }
 
@@ -156,6 +170,27 @@ impl Config {
             listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))
         };
         self.listeners.iter().map(parse).collect()
+    }
+}
+
+impl Admin {
+    /// Where to listen, and whether the user has said so; `None` for no admin channel.
+    pub(crate) fn address(&self) -> anyhow::Result<Option<(&str, bool)>> {
+        match self.listen.as_deref() {
+            None => Ok(Some((lapwing_api::DEFAULT_LISTEN, false))),
+            Some("") => Ok(None),
+            Some(address) => {
+                let parts = address.rsplit_once(':');
+                let is_valid =
+                    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+                if !is_valid {
+                    bail!(
+                        "admin.listen: '{address}' is no address; write HOST:PORT, or \"\" for no admin channel"
+                    );
+                }
+                Ok(Some((address, true)))
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lapwing, an MQTT platform: broker and command line.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod command;
 mod config;
 mod exit;
@@ -23,6 +24,9 @@ enum Command {
     Serve(command::serve::Serve),
     Pub(command::publish::Publish),
     Sub(command::subscribe::Subscribe),
+    Status(command::admin::Status),
+    Client(command::admin::ClientCommand),
+    Retained(command::admin::RetainedCommand),
     Config(command::config::ConfigCommand),
     Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Pub(publish) => publish.run(),
         Command::Sub(subscribe) => subscribe.run(),
+        Command::Status(status) => status.run(),
+        Command::Client(client) => client.run(),
+        Command::Retained(retained) => retained.run(),
         Command::Config(config) => config.run(),
         Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),
@@ -42,17 +49,16 @@ fn main() -> ExitCode {
 
 /// Reads the command line. A variable of the environment that is empty is as good as none.
 fn parse() -> Cli {
-    let mut command = Cli::command();
-    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in names {
-        command = command.mut_subcommand(name, |command| {
-            command.mut_args(|argument| match argument.get_env() {
-                Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
-                    argument.env(None)
-                }
-                _ => argument,
-            })
-        });
-    }
+    let command = Cli::command().mut_subcommands(ignore_empty);
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn ignore_empty(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
+            argument.env(None)
+        }
+        _ => argument,
+    });
+    command.mut_subcommands(ignore_empty)
 }

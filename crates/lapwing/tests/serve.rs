@@ -233,7 +233,9 @@ fn a_signal_ends_it_in_good_order() {
 #[test]
 fn a_variable_that_has_no_effect_is_said_with_the_right_form() {
     let mut command = lapwing();
-    command.args(["serve", "--listen", "127.0.0.1:0"]).env("LAPWING_LOG_LEVEL", "debug");
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--set", "admin.listen="])
+        .env("LAPWING_LOG_LEVEL", "debug");
     command.env("LAPWING_LIMITS__RECEIVE_MAXIMUM", "7").env("LAPWING_URL", "tcp://127.0.0.1:1");
     let broker = Broker::spawn(command);
     broker.wait_for_line("clients on this machine are let in");
@@ -354,7 +356,9 @@ fn without_descriptors_connected_clients_are_served_and_new_ones_closed() {
 #[test]
 fn nothing_is_written_to_standard_output() {
     let mut command = lapwing();
-    command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(std::process::Stdio::piped());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--set", "admin.listen="])
+        .stdout(std::process::Stdio::piped());
     let mut broker = Broker::spawn(command);
     Peer::connect(&broker, V5, "client").ping();
     broker.signal("TERM");

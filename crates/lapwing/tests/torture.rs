@@ -75,7 +75,17 @@ fn lapwing_keeps_its_word_when_connections_are_cut() {
 #[test]
 fn lapwing_keeps_its_word_when_it_is_killed() {
     for version in ["5", "3.1.1"] {
-        let command = ["--", PROGRAM, "serve", "--listen", "127.0.0.1:{port}", "--data", "{data}"];
+        let command = [
+            "--",
+            PROGRAM,
+            "serve",
+            "--listen",
+            "127.0.0.1:{port}",
+            "--data",
+            "{data}",
+            "--set",
+            "admin.listen=",
+        ];
         let options = ["-V", version, "--rounds", "3", "--seconds", "1"];
         let verdict = verdict(&output(&[&options[..], &command[..]].concat()), true);
         assert_eq!(verdict["fault"], "kill");
@@ -86,7 +96,7 @@ fn lapwing_keeps_its_word_when_it_is_killed() {
 /// Sessions in memory end with the process.
 #[test]
 fn a_broker_with_everything_in_memory_is_seen_to_lose_it() {
-    let command = ["--", PROGRAM, "serve", "--listen", "127.0.0.1:{port}"];
+    let command = ["--", PROGRAM, "serve", "--listen", "127.0.0.1:{port}", "--set", "admin.listen="];
     let options = ["--rounds", "2", "--seconds", "0.5"];
     let in_memory = ["--set", "store.durability=memory"];
     let verdict = verdict(&output(&[&options[..], &command[..], &in_memory[..]].concat()), false);

@@ -34,7 +34,8 @@ class Broker:
             self.port = _free_port()
             command = shlex.split(reference.replace("{port}", str(self.port)))
         else:
-            command = [_lapwing(), "serve", "--listen", f"tcp://{HOST}:0", "--data", str(data)]
+            command = [_lapwing(), "serve", "--listen", f"tcp://{HOST}:0", "--data", str(data),
+                       "--set", "admin.listen="]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", cwd=data,

@@ -50,7 +50,7 @@ impl Broker {
         let binary = env::var_os("LAPWING_BIN")
             .expect("LAPWING_BIN is not set: run through cargo xtask test, or set LAPWING_BIN");
         let mut process = Command::new(binary)
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=", "--data"])
             .arg(data.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

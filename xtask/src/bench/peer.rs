@@ -148,7 +148,9 @@ impl Peer {
         match self.kind {
             Kind::Lapwing | Kind::LapwingOneShard | Kind::LapwingTwoShards => {
                 let listen = format!("tcp://127.0.0.1:{port}");
-                command.args(["serve", "--listen", &listen, "--set", "log.level=error", "--data"]);
+                command.args(["serve", "--listen", &listen, "--set", "log.level=error"]);
+                // As it comes, but never in the way of another broker.
+                command.args(["--set", "admin.listen=127.0.0.1:0", "--data"]);
                 command.arg(folder.join("data"));
                 let settings: &[&str] = match self.kind {
                     Kind::LapwingOneShard => &["sharding.count=1"],

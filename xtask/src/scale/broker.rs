@@ -41,6 +41,8 @@ impl Setup {
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", &format!("tcp://0.0.0.0:{port}"), "--data"]).arg(&self.data);
         command.args(["--set", "log.level=error", "--set", "limits.sessions_maximum=2000000"]);
+        // As it comes, but never in the way of another broker.
+        command.args(["--set", "admin.listen=127.0.0.1:0"]);
         let start = Instant::now();
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("it does not start")?;

@@ -15,6 +15,10 @@ struct Invariant {
     reason: &'static str,
 }
 
+/// It has a listener of its own: HTTP is served by an async runtime, which has its own kind of sockets, and a browser or a
+/// scraper is no MQTT client. So it may name those of TCP.
+const API: &str = "crates/lapwing-api/src/";
+
 const INVARIANTS: &[Invariant] = &[
     Invariant {
         within: "crates/lapwing-proto/src/",
@@ -38,7 +42,7 @@ const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         within: "crates/",
-        except: &["crates/lapwing-net/"],
+        except: &["crates/lapwing-net/", API],
         never: &[
             "TcpStream",
             "TcpListener",
@@ -52,6 +56,31 @@ const INVARIANTS: &[Invariant] = &[
         ],
         never_part: &[],
         reason: "only lapwing-net names sockets and TLS",
+    },
+    Invariant {
+        within: API,
+        except: &[],
+        never: &[
+            "UdpSocket",
+            "UnixStream",
+            "UnixListener",
+            "UnixDatagram",
+            "mio",
+            "socket2",
+            "rustls",
+            "Shard",
+            "Shared",
+        ],
+        never_part: &["device"],
+        reason: "the admin channel is HTTP over TCP, and knows a handle of the broker",
+    },
+    Invariant {
+        within: "crates/",
+        // The protocol has a rule of its own, with the same names in it.
+        except: &[API, "crates/lapwing-proto/"],
+        never: &["tokio", "hyper", "axum"],
+        never_part: &[],
+        reason: "only lapwing-api has HTTP and an async runtime",
     },
     Invariant {
         within: "crates/lapwing-broker/src/",
@@ -128,6 +157,17 @@ mod tests {
         assert_eq!(count("crates/lapwing-net/src/stream.rs", text), 0);
         assert_eq!(count("crates/lapwing-broker/tests/tcp.rs", text), 0);
         assert_eq!(count("crates/lapwing-broker/src/event_loop.rs", "use mio::{Poll, Waker};"), 0);
+    }
+
+    #[test]
+    fn only_the_admin_channel_speaks_http() {
+        let text = "use tokio::net::TcpListener;\nuse hyper::Request;";
+        assert_eq!(count("crates/lapwing-api/src/server.rs", text), 0);
+        assert!(count("crates/lapwing-broker/src/control.rs", text) >= 2);
+        assert_eq!(
+            count("crates/lapwing-api/src/server.rs", "use lapwing_broker::Shard; fn a(b: UnixStream) {}"),
+            2
+        );
     }
 
     #[test]

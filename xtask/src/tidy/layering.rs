@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lapwing-client", &["lapwing-proto", "lapwing-net"]),
     ("lapwing-broker", &["lapwing-proto", "lapwing-net", "lapwing-store", "lapwing-auth"]),
     ("lapwing-platform", &["lapwing-proto", "lapwing-store", "lapwing-auth", "lapwing-broker"]),
-    ("lapwing-api", &["lapwing-platform", "lapwing-broker"]),
+    ("lapwing-api", &["lapwing-proto", "lapwing-platform", "lapwing-broker"]),
     (
         "lapwing",
         &[

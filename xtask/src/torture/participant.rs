@@ -88,6 +88,8 @@ impl Participant {
                     "--set",
                     "log.level=error",
                     "--set",
+                    "admin.listen=",
+                    "--set",
                     "limits.queue_messages_maximum=100000000",
                     "--set",
                     "limits.queue_bytes_maximum=100000000000",

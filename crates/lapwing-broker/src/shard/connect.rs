@@ -253,6 +253,7 @@ impl Shard {
             tracing::info!(%peer, client_id, user_name, %version, session_present, suppressed, "client connected");
         }
         let deadline = link.keep_alive.server_deadline(self.now);
+        let connected = self.now;
         let Some(connection) = self.connection_mut(id) else { return };
         let timer = connection.timer;
         let method = connect.properties.authentication_method;
@@ -263,6 +264,7 @@ impl Shard {
             route: RoutePlace::default(),
             link: link.into(),
             client,
+            connected,
             reauthentication,
         });
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {

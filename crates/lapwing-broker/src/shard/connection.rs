@@ -128,6 +128,8 @@ pub(super) struct Open {
     pub(super) route: RoutePlace,
     pub(super) link: Agreement,
     pub(super) client: Client,
+    /// When it was let in.
+    pub(super) connected: Instant,
     /// Present where the client authenticated with a method.
     pub(super) reauthentication: Option<Box<Reauthentication>>,
 }

@@ -16,6 +16,7 @@ mod estate;
 mod filters;
 mod full;
 mod handover;
+mod inquiry;
 mod ledger;
 mod outbox;
 mod packet;
@@ -374,6 +375,7 @@ impl Shard {
             Mail::TrimQueue(id) => self.trim_queue(id),
             Mail::Flows(connection, session, found) => self.take_flows(connection, session, *found),
             Mail::Estate(number, left) => self.take_estate(number, *left),
+            Mail::Inquiry(inquiry) => self.answer(*inquiry),
             Mail::Shutdown => self.shut_down(),
         }
     }

@@ -121,14 +121,21 @@ impl<T> Slab<T> {
         }
     }
 
-    /// All values with their places.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        self.pages.iter().enumerate().flat_map(|(at, page)| {
-            page.places.iter().enumerate().filter_map(move |(offset, place)| match place {
+    /// The values at `key` and behind it with their places. Pages before it are not looked at.
+    pub(super) fn iter_from(&self, key: usize) -> impl Iterator<Item = (usize, &T)> {
+        let (first, offset) = (key >> PAGE_BITS, key % PAGE);
+        self.pages.iter().enumerate().skip(first).flat_map(move |(at, page)| {
+            let offset = if at == first { offset } else { 0 };
+            page.places.iter().enumerate().skip(offset).filter_map(move |(offset, place)| match place {
                 Place::Used(value) => Some(((at << PAGE_BITS) + offset, value)),
                 Place::Free(_) => None,
             })
         })
+    }
+
+    /// All values with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.iter_from(0)
     }
 }
 

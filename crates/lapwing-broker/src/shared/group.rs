@@ -67,6 +67,13 @@ impl Group {
         to.extend(take(from, session));
     }
 
+    /// The highest quality of service that a member gets.
+    pub(super) fn qos(&self, session: SessionId) -> Option<QoS> {
+        let members = self.members();
+        let mut all = members.connected.iter().chain(&members.absent).map(|member| &member.targets[0]);
+        all.find(|target| target.session == session).map(|target| target.qos)
+    }
+
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
         let members = self.members();

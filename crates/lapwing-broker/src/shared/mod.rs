@@ -29,7 +29,7 @@ use crate::mailbox::MailboxSender;
 use crate::rule::CompiledRules;
 use crate::shard::{Report, Stat};
 use crate::sharding::Sharding;
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     neighbours: usize,
     loads: Vec<Load>,
     reports: Vec<Mutex<Report>>,
+    /// Whether the broker is stopping, or a shard has ended: who asks would get no answer.
+    pub(crate) is_stopping: AtomicBool,
     /// Empty batches for another use.
     spare: Mutex<Vec<Batch>>,
 }
@@ -107,6 +109,7 @@ impl Shared {
             neighbours: sharding.neighbours,
             loads: (0..count).map(|_| Load::default()).collect(),
             reports: (0..count).map(|_| Mutex::default()).collect(),
+            is_stopping: AtomicBool::new(false),
             spare: Mutex::default(),
         }
     }

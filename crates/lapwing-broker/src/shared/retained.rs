@@ -144,6 +144,11 @@ impl Retained {
         self.messages.matches_after(filter, after, maximum, |_, message| visit(message))
     }
 
+    /// Whether there is one for this topic.
+    pub(crate) fn has(&self, name: TopicName<'_>) -> bool {
+        self.messages.get(name).is_some()
+    }
+
     /// How many there are, and the bytes that they take.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.messages.len(), self.bytes)

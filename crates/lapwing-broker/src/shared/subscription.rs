@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashMap;
+use lapwing_proto::packet::QoS;
 use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
 use slab::Slab;
 
@@ -98,6 +99,20 @@ impl Subscriptions {
     pub(crate) fn group_id(&self, filter: &str) -> Option<GroupId> {
         let trees = self.read();
         trees.group_by_filter.get(filter).map(|&index| trees.groups[index].id)
+    }
+
+    /// The highest quality of service that a subscription gives.
+    pub(crate) fn qos(&self, session: SessionId, filter: TopicFilter<'_>) -> Option<QoS> {
+        let trees = self.read();
+        if filter.share_name().is_some() {
+            let &index = trees.group_by_filter.get(filter.as_str())?;
+            return trees.groups[index].qos(session);
+        }
+        let subscribed = match exclusive(filter) {
+            Some(pattern) => trees.exclusive.get(pattern, &session),
+            None => trees.own.get(filter, &session),
+        };
+        subscribed.map(|subscribed| subscribed.options.qos)
     }
 
     /// How many subscriptions there are, and how many of them are shared.

@@ -33,6 +33,9 @@ enum Command {
     /// Print the reference page
     #[command(hide = true)]
     Reference,
+    /// Print the description of the admin channel
+    #[command(hide = true)]
+    Openapi,
 }
 
 impl ConfigCommand {
@@ -47,6 +50,7 @@ impl ConfigCommand {
                 print(&format!("{} is fine\n", file.display()))
             }
             Command::Reference => print(&reference::page()?),
+            Command::Openapi => print(&lapwing_api::document()?),
         }
     }
 }

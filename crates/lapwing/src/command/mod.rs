@@ -1,5 +1,6 @@
 //! The subcommands, a file each.
 
+pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
 pub(crate) mod publish;

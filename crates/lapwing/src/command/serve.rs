@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
+use crate::admin;
 use crate::config::{Config, Durability, LogLevel, variable};
 use crate::store;
 
@@ -55,10 +56,14 @@ impl Serve {
         // Before the listeners, so that no signal finds the broker without a handler.
         let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
         let addresses = if self.listen.is_empty() { config.addresses()? } else { self.listen };
+        let admin = admin::open(&config, data)?;
         let broker = start(&config, addresses, store)?;
         announce(&broker, &config);
+        let admin = admin.map(|admin| admin.start(&broker, config.admin.metrics_public)).transpose()?;
         let signal = wait(&broker, signals)?;
         tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
+        // First, so that nobody asks a broker that is stopping.
+        drop(admin);
         broker.shut_down().context("the broker did not stop properly")?;
         tracing::info!("stopped");
         Ok(())

@@ -8,8 +8,10 @@ const PREFIX: &str = "LAPWING_";
 /// Variables that are keys of the top level; all others have `__` in their names.
 const TOP_LEVEL: [&str; 1] = ["LAPWING_DATA"];
 
-/// Variables that are no keys: of `pub` and `sub`, of the examples and the tests.
-const OTHERS: [&str; 6] = [
+/// Variables that are no keys: of `pub` and `sub`, of the commands that use the admin channel, of the examples and the tests.
+const OTHERS: [&str; 8] = [
+    "LAPWING_ADMIN",
+    "LAPWING_ADMIN_TOKEN",
     "LAPWING_URL",
     "LAPWING_PASSWORD",
     "LAPWING_HOST",

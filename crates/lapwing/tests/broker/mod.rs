@@ -67,7 +67,8 @@ impl Broker {
     /// Starts `lapwing serve` on a free port, with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = lapwing();
-        command.args(["serve", "--listen", "tcp://127.0.0.1:0"]).args(arguments);
+        // Tests run side by side, and there is only one default address of the admin channel.
+        command.args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen="]).args(arguments);
         Self::spawn(command)
     }
 

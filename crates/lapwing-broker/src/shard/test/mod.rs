@@ -25,6 +25,7 @@ mod extended_authentication;
 mod flow_control;
 mod fuzz;
 mod hook;
+mod inquiry;
 mod keep_alive;
 mod limit;
 mod malformed;

@@ -1,0 +1,32 @@
+//! Lapwing's admin channel: health, metrics and an HTTP API on a thread of its own.
+//!
+//! It knows a [`Control`](lapwing_broker::Control) of the broker, never a shard, and decides nothing that the broker could
+//! decide: a handler turns a request into one call and its result into JSON. `docs/design/admin.md` has the reasons.
+//!
+//! Everything needs the [`Token`], except what the [list of public paths](guard::PUBLIC) names.
+#![forbid(unsafe_code)]
+
+mod caller;
+mod clients;
+mod exposition;
+mod guard;
+mod health;
+mod metrics;
+mod openapi;
+mod problem;
+mod process;
+mod publish;
+mod retained;
+mod router;
+mod server;
+mod status;
+mod timestamp;
+mod token;
+
+pub use caller::{CallError, Caller};
+pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
+pub use openapi::document;
+pub use retained::{RetainedMessage, RetainedPage};
+pub use server::{BindError, DEFAULT_LISTEN, Listener, Options, Server};
+pub use status::{ShardStatus, Status};
+pub use token::{Token, TokenError};

@@ -1,0 +1,200 @@
+//! The listener and the one thread of the admin channel.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lapwing_broker::Control;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::router::{Api, router};
+use crate::token::Token;
+
+/// Where the admin channel is without configuration.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:18830";
+
+/// Connections at a time. More wait to be accepted.
+const CONNECTIONS: u32 = 64;
+/// How long the header of the next request may take, and how long a connection may do nothing.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const HEADER_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+/// How long a connection is kept: so that one who does not read the answers holds no place for ever.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a request under way may still take when its connection is to end, and when the channel is.
+const LAST_REQUEST: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests that wait for a shard at a time.
+const WAITING_THREADS: usize = 4;
+/// A thread that has waited and has nothing more to wait for ends after this.
+const IDLE_THREAD: Duration = Duration::from_secs(2);
+/// When the system has no descriptor for another connection, the next try is after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// An address on which nobody is answered yet.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    local: SocketAddr,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error("{0} is taken by another process")]
+    Taken(String),
+    /// Something else.
+    #[error("cannot listen on {0}: {1}")]
+    Other(String, #[source] io::Error),
+}
+
+impl Listener {
+    /// Binds `HOST:PORT`; port 0 takes a free one.
+    pub fn bind(address: &str) -> Result<Self, BindError> {
+        let error = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken(address.to_owned()),
+            _ => BindError::Other(address.to_owned(), error),
+        };
+        let listener = TcpListener::bind(&*resolve(address).map_err(error)?).map_err(error)?;
+        listener.set_nonblocking(true).map_err(error)?;
+        let local = listener.local_addr().map_err(error)?;
+        Ok(Self { listener, local })
+    }
+
+    /// The address, with the port that the system chose where it was to choose.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(address.to_socket_addrs()?.collect())
+}
+
+/// How the channel is to be.
+#[derive(Debug)]
+pub struct Options {
+    /// What opens it.
+    pub token: Token,
+    /// Whether the metrics need no token.
+    pub metrics_public: bool,
+}
+
+/// A running admin channel. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Answers for a broker from now on.
+    pub fn start(listener: Listener, control: Control, options: Options) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(WAITING_THREADS)
+            .thread_keep_alive(IDLE_THREAD)
+            .thread_name("admin-wait")
+            .build()?;
+        let api = Api {
+            control,
+            token: Arc::new(options.token),
+            metrics_public: options.metrics_public,
+            is_loopback: listener.local.ip().is_loopback(),
+        };
+        let (stop, is_stopping) = watch::channel(false);
+        let accepting = {
+            let _guard = runtime.enter();
+            tokio::net::TcpListener::from_std(listener.listener)?
+        };
+        let run = move || {
+            runtime.block_on(serve(accepting, router(api), is_stopping));
+            // Whoever still waits for a shard waits for nobody's sake.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(run)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Answers what is under way, and returns when the thread has ended: at most about a second later.
+    pub fn shut_down(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        // It fails only where the thread has ended.
+        let _ = self.stop.send(true);
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread of the admin channel has panicked");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, app: Router, mut is_stopping: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS as usize));
+    let accept = async {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(connection(TokioIo::new(stream), app.clone(), place, is_stopping.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the admin channel cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    let mut stopping = is_stopping.clone();
+    tokio::select! {
+        () = accept => {}
+        // It fails where the other end is gone, which is as good a reason.
+        _ = stopping.wait_for(|&is_stopping| is_stopping) => {}
+    }
+    is_stopping.mark_unchanged();
+    drop(listener);
+    // It fails where they have not all ended in time.
+    let _ = tokio::time::timeout(STOP_TIMEOUT, places.acquire_many(CONNECTIONS)).await;
+}
+
+async fn connection(
+    stream: TokioIo<tokio::net::TcpStream>,
+    app: Router,
+    _place: OwnedSemaphorePermit,
+    mut is_stopping: watch::Receiver<bool>,
+) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.max_buf_size(HEADER_BYTES).max_headers(HEADERS);
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(app));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = is_stopping.wait_for(|&is_stopping| is_stopping) => None,
+        () = tokio::time::sleep(CONNECTION_LIFETIME) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(LAST_REQUEST, connection).await
+        }
+    };
+    if let Ok(Err(error)) = ended {
+        tracing::debug!(%error, "a connection to the admin channel has ended with an error");
+    }
+}

@@ -1,0 +1,354 @@
+//! A handle on a running broker for those who watch and steer it: counts, clients, retained messages.
+//!
+//! What belongs to a shard is asked for by mail, and the shard answers in its own time. Whoever asks waits, on a thread
+//! of its own, and no longer than [`ANSWER_TIMEOUT`]; the shard never does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, SystemTime};
+
+use lapwing_net::Address;
+use lapwing_proto::packet::{EncodeError, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
+use lapwing_store::Condition;
+
+use crate::broker::{ShardStat, keep};
+use crate::clock::Clock;
+use crate::mail::Mail;
+use crate::message::Message;
+use crate::shard::{Report, SessionId, SessionKey, Stat};
+use crate::shared::{ShardId, Shared};
+use crate::sync::Ordering;
+
+/// How long a shard may take to answer before whoever asks gives up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sessions that a shard shows at a time, so that no turn is much longer for it.
+const SESSIONS_AT_A_TIME: usize = 128;
+/// Retained messages that are shown at a time, since the lock on them is held meanwhile.
+const RETAINED_AT_A_TIME: usize = 128;
+
+/// A handle on a running broker. A clone is another handle on the same one; it outlives the broker, and then says so.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+    listening: Arc<[Address]>,
+    clock: Clock,
+}
+
+/// Why a broker did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such session.
+    #[error("there is no session of this client")]
+    NoSession,
+    /// There is a session, but its client is not connected.
+    #[error("the client is not connected")]
+    NotConnected,
+    /// A shard has so much to do that it does not answer in time, or takes nothing more.
+    #[error("the broker is too busy to answer")]
+    Busy,
+    /// The broker has stopped.
+    #[error("the broker has stopped")]
+    Stopped,
+    /// A message lacks something or has too much of it.
+    #[error(transparent)]
+    Message(#[from] EncodeError),
+    /// The message was refused, for this reason.
+    #[error("the message is refused: {0}")]
+    Refused(ReasonCode),
+}
+
+/// Whether a broker does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It has stopped, or a part of it has.
+    Stopped,
+    /// Its store has failed: nothing is acknowledged any more that must be kept.
+    StoreFailed,
+}
+
+/// Where the next page of sessions begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionCursor {
+    /// The shard.
+    pub shard: u16,
+    /// The first place there that has not been shown.
+    pub place: u32,
+}
+
+/// A session, as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The client identifier. Where the session has another key and no connection, that key.
+    pub client_id: String,
+    /// The key that the authenticator gave, where it gave one.
+    pub session_key: Option<String>,
+    /// The connection, if there is one.
+    pub connection: Option<ConnectionInfo>,
+    /// Seconds that the session outlives its connection; `u32::MAX` for ever.
+    pub session_expiry_interval_s: u32,
+    /// Whether it outlives the broker's process.
+    pub is_stored: bool,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Messages that wait for the client, or for room in its receive maximum.
+    pub queued_messages: usize,
+    /// Bytes of these.
+    pub queued_bytes: usize,
+    /// QoS 1 and 2 messages that were sent and are not acknowledged.
+    pub in_flight_messages: usize,
+}
+
+/// The connection of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The user name, as far as it means anything.
+    pub user_name: Option<String>,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The version that the client speaks.
+    pub version: ProtocolVersion,
+    /// Seconds; 0 for none.
+    pub keep_alive_s: u16,
+    /// When the client was let in.
+    pub connected_at: SystemTime,
+    /// Bytes that wait to be written to it.
+    pub outbox_bytes: usize,
+}
+
+/// A subscription of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionInfo {
+    /// The filter.
+    pub filter: TopicFilterBuf,
+    /// The highest quality of service that it gives.
+    pub qos: QoS,
+}
+
+/// A retained message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedInfo {
+    /// Its topic.
+    pub topic: TopicNameBuf,
+    /// Its quality of service.
+    pub qos: QoS,
+    /// Its payload, or the first of it.
+    pub payload: Vec<u8>,
+    /// Bytes of the whole payload.
+    pub payload_bytes: usize,
+    /// Seconds until it expires, if it does.
+    pub expires_in_s: Option<u32>,
+}
+
+/// How many subscriptions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriptionCount {
+    /// All of them.
+    pub total: usize,
+    /// Those among them that are shared.
+    pub shared: usize,
+}
+
+/// What a shard is asked by another thread. It answers with `try_send` into a channel that has room for the answer:
+/// whether anybody still waits for it is no concern of the shard.
+#[derive(Debug)]
+pub(crate) enum Inquiry {
+    /// Some of its sessions, from this place on.
+    Sessions { from: usize, maximum: usize, reply: SyncSender<(Vec<SessionInfo>, Option<usize>)> },
+    /// A session and the first of its subscriptions.
+    Session { key: SessionKey, maximum: usize, reply: SyncSender<Option<SessionDetail>> },
+    /// To end the connection of a session.
+    Disconnect { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
+    /// To publish a message.
+    Publish { message: Message, retain: bool, reply: SyncSender<ReasonCode> },
+}
+
+/// A session and its subscriptions.
+pub type SessionDetail = (SessionInfo, Vec<SubscriptionInfo>);
+
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>, listening: Arc<[Address]>, clock: Clock) -> Self {
+        Self { shared, listening, clock }
+    }
+
+    /// The addresses that the broker listens on.
+    pub fn listening(&self) -> &[Address] {
+        &self.listening
+    }
+
+    /// How long the broker has been there.
+    pub fn uptime(&self) -> Duration {
+        Duration::from_millis(self.clock.now().as_millis())
+    }
+
+    /// Whether it does its work.
+    pub fn readiness(&self) -> Readiness {
+        if self.store_condition() == Some(Condition::Failed) {
+            return Readiness::StoreFailed;
+        }
+        if self.shared.is_stopping.load(Ordering::SeqCst) { Readiness::Stopped } else { Readiness::Ready }
+    }
+
+    /// Whether the store takes what is new; `None` where nothing is stored.
+    pub fn store_condition(&self) -> Option<Condition> {
+        self.shared.stored.store.as_ref().map(lapwing_store::Store::condition)
+    }
+
+    /// What has happened so far, and how much there is of what: as of a moment ago.
+    pub fn stat(&self) -> Stat {
+        self.shared.stat()
+    }
+
+    /// The same for each shard.
+    pub fn shards(&self) -> Vec<ShardStat> {
+        shard_stats(&self.shared)
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> SubscriptionCount {
+        let (total, shared) = self.shared.subscriptions.count();
+        SubscriptionCount { total, shared }
+    }
+
+    /// Up to `maximum` sessions, in no order that means anything, and where to go on if there may be more. A session
+    /// that is there all the while is shown once.
+    pub fn sessions(
+        &self,
+        from: Option<SessionCursor>,
+        maximum: usize,
+    ) -> Result<(Vec<SessionInfo>, Option<SessionCursor>), ControlError> {
+        let mut cursor = from.unwrap_or(SessionCursor { shard: 0, place: 0 });
+        let mut found = Vec::new();
+        while found.len() < maximum {
+            let Some(shard) = self.shared.shards().nth(cursor.shard.into()) else {
+                return Ok((found, None));
+            };
+            let maximum = (maximum - found.len()).min(SESSIONS_AT_A_TIME);
+            let from = cursor.place as usize;
+            let ask = |reply| Inquiry::Sessions { from, maximum, reply };
+            let (sessions, next) = self.ask(shard, ask)?;
+            found.extend(sessions);
+            cursor = match next {
+                Some(next) => SessionCursor { place: next as u32, ..cursor },
+                None => SessionCursor { shard: cursor.shard.saturating_add(1), place: 0 },
+            };
+        }
+        Ok((found, Some(cursor)))
+    }
+
+    /// The session of a client identifier, or else the one with this key of an authenticator, with up to `maximum` of
+    /// its subscriptions.
+    pub fn session(&self, name: &str, maximum: usize) -> Result<SessionDetail, ControlError> {
+        let (shard, key) = self.find(name)?;
+        let detail = self.ask(shard, |reply| Inquiry::Session { key, maximum, reply })?;
+        detail.ok_or(ControlError::NoSession)
+    }
+
+    /// Ends the connection of a session, which is found as by [`session`](Self::session): the client is told that it is
+    /// an administrative action (0x98), and its will is published. The session itself stays as long as it would after any
+    /// loss of its connection.
+    pub fn disconnect(&self, name: &str) -> Result<(), ControlError> {
+        let (shard, key) = self.find(name)?;
+        self.ask(shard, |reply| Inquiry::Disconnect { key, reply })?
+    }
+
+    /// Publishes as [`Broker::publish`](crate::Broker::publish) does, and waits until the message is on its way to its
+    /// receivers; whether there are any.
+    pub fn publish(&self, publish: &Publish<'_>) -> Result<bool, ControlError> {
+        let message = keep(publish)?;
+        let retain = publish.retain;
+        match self.ask(ShardId(0), |reply| Inquiry::Publish { message, retain, reply })? {
+            ReasonCode::Success => Ok(true),
+            ReasonCode::NoMatchingSubscribers => Ok(false),
+            reason_code => Err(ControlError::Refused(reason_code)),
+        }
+    }
+
+    /// Up to `maximum` of the retained messages that match, those behind `after`, each with up to `payload_maximum` bytes
+    /// of its payload; and the topic to go on behind if there may be more.
+    pub fn retained(
+        &self,
+        filter: TopicFilter<'_>,
+        after: Option<TopicName<'_>>,
+        maximum: usize,
+        payload_maximum: usize,
+    ) -> (Vec<RetainedInfo>, Option<TopicNameBuf>) {
+        let mut found = Vec::new();
+        let mut after = after.map(TopicName::to_buf);
+        while found.len() < maximum {
+            let maximum = (maximum - found.len()).min(RETAINED_AT_A_TIME);
+            let mut messages = Vec::new();
+            let behind = after.as_ref().map(TopicNameBuf::as_name);
+            let retained = self.shared.retained.lock();
+            after = retained.matches_after(filter, behind, maximum, |message| messages.push(message.clone()));
+            drop(retained);
+            found.extend(messages.iter().filter_map(|message| self.show(message, payload_maximum)));
+            if after.is_none() {
+                break;
+            }
+        }
+        (found, after)
+    }
+
+    /// Whether a topic has a retained message.
+    pub fn has_retained(&self, name: TopicName<'_>) -> bool {
+        self.shared.retained.lock().has(name)
+    }
+
+    fn show(&self, message: &Message, payload_maximum: usize) -> Option<RetainedInfo> {
+        let publish = message.publish(self.clock.now());
+        Some(RetainedInfo {
+            topic: publish.topic?.to_buf(),
+            qos: message.qos(),
+            payload: publish.payload.iter().copied().take(payload_maximum).collect(),
+            payload_bytes: publish.payload.len(),
+            expires_in_s: publish.properties.message_expiry_interval,
+        })
+    }
+
+    /// The shard that has the session of a client, and the key of it.
+    fn find(&self, name: &str) -> Result<(ShardId, SessionKey), ControlError> {
+        let keys = [SessionKey::ClientId(name.into()), SessionKey::Identity(name.into())];
+        let found = keys.into_iter().find_map(|key| Some((self.shared.registry.session(&key)?, key)));
+        found.map(|(id, key)| (SessionId::shard(id), key)).ok_or(ControlError::NoSession)
+    }
+
+    /// Asks a shard and waits for what it answers.
+    fn ask<T>(
+        &self,
+        shard: ShardId,
+        inquiry: impl FnOnce(SyncSender<T>) -> Inquiry,
+    ) -> Result<T, ControlError> {
+        if self.shared.is_stopping.load(Ordering::SeqCst) {
+            return Err(ControlError::Stopped);
+        }
+        let mailbox = self.shared.mailbox(shard);
+        if mailbox.is_full() {
+            return Err(ControlError::Busy);
+        }
+        let (sender, receiver) = sync_channel(1);
+        mailbox.send(Mail::Inquiry(Box::new(inquiry(sender))));
+        receiver.recv_timeout(ANSWER_TIMEOUT).map_err(|_| ControlError::Busy)
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("listening", &self.listening).finish_non_exhaustive()
+    }
+}
+
+/// What each shard has left for others to see.
+pub(crate) fn shard_stats(shared: &Shared) -> Vec<ShardStat> {
+    let stat = |(report, shard): (Report, ShardId)| ShardStat {
+        stat: report.stat,
+        busy: f64::from(report.busy) / 1000.0,
+        mailbox_bytes: shared.mailbox(shard).bytes(),
+        queued_messages: report.queued_messages,
+        queued_bytes: report.queued_bytes,
+    };
+    shared.reports().zip(shared.shards()).map(stat).collect()
+}

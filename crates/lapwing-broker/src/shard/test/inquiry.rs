@@ -1,0 +1,123 @@
+//! What others than clients ask a shard.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use lapwing_proto::packet::{Publish, QoS, ReasonCode};
+use lapwing_proto::topic::TopicName;
+
+use super::broker::{Broker, clean, expiring, will};
+use super::{V5, V311};
+use crate::control::{ControlError, Inquiry, SessionInfo};
+use crate::mail::Mail;
+use crate::message::Message;
+use crate::shard::SessionKey;
+
+fn key(client_id: &str) -> SessionKey {
+    SessionKey::ClientId(client_id.into())
+}
+
+fn ask<T>(broker: &Broker, inquiry: impl FnOnce(SyncSender<T>) -> Inquiry) -> T {
+    let (sender, receiver): (_, Receiver<T>) = sync_channel(1);
+    broker.send(Mail::Inquiry(Box::new(inquiry(sender))));
+    receiver.try_recv().expect("an answer at once")
+}
+
+fn sessions(broker: &Broker, from: usize, maximum: usize) -> (Vec<SessionInfo>, Option<usize>) {
+    ask(broker, |reply| Inquiry::Sessions { from, maximum, reply })
+}
+
+#[test]
+fn every_session_is_shown_once_whatever_the_pages() {
+    let broker = Broker::new();
+    let names: Vec<String> = (0..9).map(|number| format!("c{number}")).collect();
+    let clients: Vec<_> = names.iter().map(|name| broker.connect(V5, name)).collect();
+    // A place that is free is nobody.
+    clients[4].disconnect();
+    for maximum in 1..10 {
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(start) = from {
+            let (page, next) = sessions(&broker, start, maximum);
+            assert!(page.len() <= maximum);
+            found.extend(page.into_iter().map(|session| session.client_id));
+            from = next;
+        }
+        found.sort();
+        let expected = names.iter().filter(|&name| name != "c4");
+        assert!(found.iter().eq(expected), "{maximum}: {found:?}");
+    }
+    assert_eq!(sessions(&broker, 100_000, 5), (Vec::new(), None));
+}
+
+#[test]
+fn a_session_is_shown_as_it_is() {
+    let broker = Broker::new();
+    let mut connect = expiring("a", 60);
+    connect.user_name = Some("ada");
+    connect.keep_alive = 30;
+    let client = broker.join(&connect);
+    client.subscribe("x/+", 2);
+    client.subscribe("$share/g/y", 1);
+    let show = || ask(&broker, |reply| Inquiry::Session { key: key("a"), maximum: 9, reply });
+    let (session, mut subscriptions) = show().unwrap();
+    subscriptions.sort_by_key(|subscription| subscription.qos);
+    let subscriptions: Vec<_> = subscriptions.iter().map(|it| (it.filter.as_str(), it.qos)).collect();
+    assert_eq!(subscriptions, [("$share/g/y", QoS::AtLeastOnce), ("x/+", QoS::ExactlyOnce)]);
+    assert_eq!((session.session_expiry_interval_s, session.subscriptions), (60, 2));
+    let connection = session.connection.unwrap();
+    assert_eq!((connection.version, connection.keep_alive_s), (V5, 30));
+    client.lose();
+    broker.connect(V311, "p").publish("x/1", "m", 1);
+    let (session, _) = show().unwrap();
+    assert_eq!((session.connection, session.queued_messages), (None, 1));
+    let few = ask(&broker, |reply| Inquiry::Session { key: key("a"), maximum: 1, reply }).unwrap().1;
+    assert_eq!(few.len(), 1);
+    assert_eq!(ask(&broker, |reply| Inquiry::Session { key: key("b"), maximum: 9, reply }), None);
+}
+
+#[test]
+fn an_administrator_ends_a_connection_with_its_will_and_not_its_session() {
+    let broker = Broker::new();
+    let watcher = broker.connect(V5, "w");
+    watcher.subscribe("gone", 0);
+    let mut connect = expiring("a", 60);
+    connect.will = Some(will("gone", "a", 0));
+    let client = broker.join(&connect);
+    let disconnect = || ask(&broker, |reply| Inquiry::Disconnect { key: key("a"), reply });
+    assert_eq!(disconnect(), Ok(()));
+    client.expect_end(ReasonCode::AdministrativeAction);
+    watcher.receive("gone", "a", 0);
+    assert_eq!(broker.stat().disconnected_by_broker.get(ReasonCode::AdministrativeAction), 1);
+    assert_eq!(disconnect(), Err(ControlError::NotConnected));
+    assert_eq!(broker.stat().sessions, 2);
+    // Before 5.0 there is no DISCONNECT from a server.
+    let old = broker.join(&clean(V311, "b"));
+    assert_eq!(ask(&broker, |reply| Inquiry::Disconnect { key: key("b"), reply }), Ok(()));
+    old.expect_closed();
+    let nobody = ask(&broker, |reply| Inquiry::Disconnect { key: key("b"), reply });
+    assert_eq!(nobody, Err(ControlError::NoSession));
+}
+
+#[test]
+fn who_publishes_learns_whether_anybody_gets_it() {
+    let broker = Broker::with_limits(|limits| limits.retained_messages_maximum = 1);
+    let publish = |topic, retain| {
+        let message = Message::unpublished(&Publish::new(TopicName::new(topic).unwrap(), b"x"));
+        ask(&broker, |reply| Inquiry::Publish { message, retain, reply })
+    };
+    assert_eq!(publish("a", false), ReasonCode::NoMatchingSubscribers);
+    let client = broker.connect(V5, "c");
+    client.subscribe("a", 0);
+    assert_eq!(publish("a", true), ReasonCode::Success);
+    client.receive("a", "x", 0);
+    assert_eq!(publish("b", true), ReasonCode::QuotaExceeded);
+}
+
+/// Nobody waits for the answer any more: the shard goes on.
+#[test]
+fn an_answer_that_nobody_waits_for_is_dropped() {
+    let broker = Broker::new();
+    let (reply, receiver) = sync_channel(1);
+    drop(receiver);
+    broker.send(Mail::Inquiry(Box::new(Inquiry::Sessions { from: 0, maximum: 1, reply })));
+    broker.connect(V5, "a").ping();
+}
