@@ -1,23 +1,51 @@
 //! The other end of the admin channel: what the command line talks to it with.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
 
 use crate::problem::Problem;
 use crate::token::Token;
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long nothing may come of a long answer.
+const STALL: Duration = Duration::from_secs(60);
 /// Bytes of an answer.
 const ANSWER_MAXIMUM: usize = 64 * 1024 * 1024;
+
+/// A long answer on its way.
+#[derive(Debug)]
+pub struct Download {
+    runtime: Runtime,
+    body: Incoming,
+    /// What has come and has not been read.
+    piece: Bytes,
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            let body = &mut self.body;
+            let frame = self.runtime.block_on(async { tokio::time::timeout(STALL, body.frame()).await });
+            match frame.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+                Some(frame) => self.piece = frame.map_err(io::Error::other)?.into_data().unwrap_or_default(),
+                None => return Ok(0),
+            }
+        }
+        let piece = self.piece.split_to(buffer.len().min(self.piece.len()));
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(piece.len())
+    }
+}
 
 /// Asks an admin channel, a connection for each request.
 #[derive(Debug)]
@@ -66,24 +94,52 @@ impl Caller {
         self.call(Method::DELETE, path).map(drop)
     }
 
+    /// Begins to get what is at `path`, however long it is.
+    pub fn download(&self, path: &str) -> Result<Download, CallError> {
+        let runtime = self.runtime()?;
+        let exchange = self.exchange(Method::GET, path);
+        let response = runtime
+            .block_on(async { tokio::time::timeout(TIMEOUT, exchange).await })
+            .map_err(|_| CallError::TimedOut(self.address.clone()))??;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Download { runtime, body: response.into_body(), piece: Bytes::new() });
+        }
+        let body = runtime.block_on(Limited::new(response.into_body(), ANSWER_MAXIMUM).collect());
+        let body = body.map_err(|error| self.foreign(&error))?.to_bytes();
+        Err(self.problem(status, &body))
+    }
+
     fn call(&self, method: Method, path: &str) -> Result<Bytes, CallError> {
-        let unreachable = |error| CallError::Unreachable(self.address.clone(), error);
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-        let call = self.exchange(method, path);
+        let runtime = self.runtime()?;
+        let call = async {
+            let response = self.exchange(method, path).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_MAXIMUM).collect().await;
+            Ok::<_, CallError>((status, body.map_err(|error| self.foreign(&error))?.to_bytes()))
+        };
         let (status, body) = runtime
             .block_on(async { tokio::time::timeout(TIMEOUT, call).await })
             .map_err(|_| CallError::TimedOut(self.address.clone()))??;
         if status.is_success() {
             return Ok(body);
         }
-        match serde_json::from_slice(&body) {
-            Ok(Problem { code, detail, .. }) => Err(CallError::Refused { code, detail }),
-            Err(_) => Err(self.foreign(&status)),
+        Err(self.problem(status, &body))
+    }
+
+    fn runtime(&self) -> Result<Runtime, CallError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| CallError::Unreachable(self.address.clone(), error))
+    }
+
+    fn problem(&self, status: StatusCode, body: &[u8]) -> CallError {
+        match serde_json::from_slice(body) {
+            Ok(Problem { code, detail, .. }) => CallError::Refused { code, detail },
+            Err(_) => self.foreign(&status),
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), CallError> {
+    async fn exchange(&self, method: Method, path: &str) -> Result<Response<Incoming>, CallError> {
         let unreachable = |error| CallError::Unreachable(self.address.clone(), error);
         let stream = tokio::net::TcpStream::connect(&*self.address).await.map_err(unreachable)?;
         let (mut sender, connection) =
@@ -100,10 +156,7 @@ impl Caller {
             .header(AUTHORIZATION, token)
             .body(Empty::<Bytes>::new())
             .map_err(|error| self.foreign(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.foreign(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAXIMUM).collect().await;
-        Ok((status, body.map_err(|error| self.foreign(&error))?.to_bytes()))
+        sender.send_request(request).await.map_err(|error| self.foreign(&error))
     }
 
     fn foreign(&self, error: &dyn std::fmt::Display) -> CallError {

@@ -6,6 +6,7 @@
 //! Everything needs the [`Token`], except what the [list of public paths](guard::PUBLIC) names.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod caller;
 mod clients;
 mod exposition;
@@ -23,7 +24,7 @@ mod status;
 mod timestamp;
 mod token;
 
-pub use caller::{CallError, Caller};
+pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
 pub use openapi::document;
 pub use retained::{RetainedMessage, RetainedPage};

@@ -6,7 +6,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{clients, health, metrics, publish, retained, status};
+use crate::{backup, clients, health, metrics, publish, retained, status};
 
 const TOKEN: &str = "token";
 
@@ -24,7 +24,8 @@ const TOKEN: &str = "token";
         clients::kick,
         publish::publish,
         retained::list,
-        retained::delete
+        retained::delete,
+        backup::backup
     ),
     components(schemas(Problem)),
     security(("token" = [])),

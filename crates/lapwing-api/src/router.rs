@@ -12,7 +12,7 @@ use lapwing_broker::Control;
 use crate::guard::{self, guard};
 use crate::problem::Problem;
 use crate::token::Token;
-use crate::{clients, health, metrics, openapi, publish, retained, status};
+use crate::{backup, clients, health, metrics, openapi, publish, retained, status};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -51,6 +51,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/retained", get(retained::list))
         .route("/api/v1/retained/{*topic}", delete(retained::delete))
+        .route("/api/v1/store/backup", get(backup::backup))
         .fallback(async || {
             Problem::not_found("not_found", "there is nothing here; /api/v1/openapi.json says what there is")
         })

@@ -3,6 +3,7 @@
 //! What belongs to a shard is asked for by mail, and the shard answers in its own time. Whoever asks waits, on a thread
 //! of its own, and no longer than [`ANSWER_TIMEOUT`]; the shard never does.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use lapwing_net::Address;
 use lapwing_proto::packet::{EncodeError, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
-use lapwing_store::Condition;
+use lapwing_store::archive::ArchiveError;
+use lapwing_store::{BackupTarget, Condition};
 
 use crate::broker::{ShardStat, keep};
 use crate::clock::Clock;
@@ -51,6 +53,15 @@ pub enum ControlError {
     /// The broker has stopped.
     #[error("the broker has stopped")]
     Stopped,
+    /// Everything ends with the process.
+    #[error("this broker stores nothing: there is nothing to make a backup of")]
+    NothingStored,
+    /// There is one backup at a time.
+    #[error("a backup is being made already")]
+    BackupRunning,
+    /// It could not be made, for this reason.
+    #[error("the backup has failed: {0}")]
+    Backup(String),
     /// A message lacks something or has too much of it.
     #[error(transparent)]
     Message(#[from] EncodeError),
@@ -291,6 +302,27 @@ impl Control {
             }
         }
         (found, after)
+    }
+
+    /// Writes everything that is stored to `out`, as of one moment, in the form that
+    /// [`archive::read`](lapwing_store::archive::read) takes; the broker goes on meanwhile. `then` is called by another thread
+    /// when it is done, and dropped if the broker stops before. A broker that stops waits for `out`, which must not block
+    /// for ever.
+    pub fn backup(
+        &self,
+        out: Box<dyn Write + Send>,
+        then: impl FnOnce(Result<(), ControlError>) + Send + 'static,
+    ) -> Result<(), ControlError> {
+        let store = self.shared.stored.store.as_ref().ok_or(ControlError::NothingStored)?;
+        store.backup(BackupTarget::Writer(out), move |result| {
+            then(match result {
+                Ok(_) => Ok(()),
+                Err(ArchiveError::Busy) => Err(ControlError::BackupRunning),
+                Err(ArchiveError::Stopped) => Err(ControlError::Stopped),
+                Err(error) => Err(ControlError::Backup(error.to_string())),
+            });
+        });
+        Ok(())
     }
 
     /// Whether a topic has a retained message.

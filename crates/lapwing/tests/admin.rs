@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use broker::peer::Peer;
 use broker::{Broker, SOON, failure, lapwing, run};
-use lapwing_proto::packet::{Connect, Packet, ProtocolVersion, QoS, ReasonCode};
+use lapwing_proto::packet::{Ack, Connect, Packet, ProtocolVersion, QoS, ReasonCode};
 use serde_json::{Value, json};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
@@ -66,7 +66,7 @@ fn exchange(address: SocketAddr, method: &str, path: &str, header: &str, body: &
     let _ = stream.write_all(request.as_bytes());
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
-    let text = String::from_utf8(text).expect("text");
+    let text = String::from_utf8_lossy(&text);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     Response { status, head: head.to_owned(), body: body.to_owned() }
@@ -156,7 +156,7 @@ fn endpoints(admin: &Admin) -> Vec<(String, String)> {
         let methods = item.as_object().expect("methods").keys();
         endpoints.extend(methods.map(|method| (method.to_uppercase(), path.clone())));
     }
-    assert!(endpoints.len() >= 11, "{endpoints:?}");
+    assert!(endpoints.len() >= 12, "{endpoints:?}");
     endpoints
 }
 
@@ -494,4 +494,52 @@ fn it_stops_with_the_broker_whoever_is_still_connected() {
     idle.set_read_timeout(Some(SOON)).unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).expect("an end");
+}
+
+/// A client whose session is kept.
+fn lasting(client_id: &str) -> Connect<'_> {
+    let mut connect = Connect::new(V5, client_id);
+    connect.clean_start = false;
+    connect.properties.session_expiry_interval = Some(u32::MAX);
+    connect
+}
+
+#[test]
+fn a_running_broker_makes_a_backup() {
+    let admin = Admin::start(&[]);
+    Peer::connect_with(&admin.broker, &lasting("s")).subscribe(&["t"], QoS::AtLeastOnce);
+    let count = 1000;
+    for number in 0..count {
+        admin.publish(&json!({ "topic": "t", "payload": number.to_string(), "qos": 1 }));
+    }
+    let file = admin.data.path().join("saved");
+    let file = file.to_str().expect("a plain path");
+    let text = admin.printed(&["store", "backup", file]);
+    assert!(text.contains("1 session, 1 subscription, 1,000 queued messages"), "{text}");
+    assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o600);
+    let error = failure(&admin.command(&["store", "backup", file]), 1);
+    assert!(error.contains("--force"), "{error}");
+    let piped = admin.command(&["store", "backup", "-"]);
+    assert!(piped.status.success() && piped.stdout.len() > 20 * count, "{piped:?}");
+    assert_eq!(admin.bare("GET", "/api/v1/store/backup", "").problem(401), "unauthorized");
+    // The broker goes on, and what it has saved is a broker's.
+    admin.publish(&json!({ "topic": "t", "payload": "later", "qos": 1 }));
+    let restored = tempfile::tempdir().expect("a folder");
+    let data = restored.path().to_str().expect("a plain path");
+    assert!(run(&["store", "restore", file, "--data", data]).status.success());
+    let broker = Broker::start(&["--data", data]);
+    let mut peer = Peer::connect_with(&broker, &lasting("s"));
+    for number in 0..count {
+        let received = peer.receive().expect("a message");
+        let Packet::Publish(publish) = received.packet() else { panic!("{:?}", received.packet()) };
+        assert_eq!(publish.payload, number.to_string().as_bytes());
+        let packet_id = publish.packet_id.expect("an identifier");
+        peer.send(&Packet::PubAck(Ack::new(packet_id, ReasonCode::Success)));
+    }
+}
+
+#[test]
+fn a_broker_that_stores_nothing_makes_no_backup() {
+    let admin = Admin::start(&["store.durability=memory"]);
+    assert_eq!(admin.request("GET", "/api/v1/store/backup", "").problem(409), "nothing_stored");
 }

@@ -324,16 +324,15 @@ fn a_running_broker_keeps_its_store() {
     let file = folder.text("saved");
     output(&folder.store(&["backup", &file]), 0);
     let broker = folder.serve("data");
-    for (arguments, code) in [
-        (&["check"][..], 2),
-        (&["stats"], 1),
-        (&["backup", &folder.text("other")], 1),
-        (&["repair"], 1),
-        (&["restore", &file, "--force"], 1),
-    ] {
+    for (arguments, code) in
+        [(&["check"][..], 2), (&["stats"], 1), (&["repair"], 1), (&["restore", &file, "--force"], 1)]
+    {
         let error = failure(&folder.store(arguments), code);
         assert!(error.contains("is in use, by a running broker or another command"), "{error}");
     }
+    // This one has no admin channel, by which it could be asked.
+    let error = failure(&folder.store(&["backup", &folder.text("other")]), 1);
+    assert!(error.contains("is in use; a running broker makes a backup when"), "{error}");
     assert_eq!(folder.names(), ["store"]);
     assert!(!folder.path("other").exists());
     assert_eq!(received(&broker, "door_1", MESSAGES), expected());

@@ -5,7 +5,7 @@ mod retained;
 mod status;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -20,9 +20,9 @@ use crate::store;
 /// The token itself is no argument: the process list would show it.
 const TOKEN: &str = "LAPWING_ADMIN_TOKEN";
 
-/// Where the admin channel is, and what opens it.
+/// Where the admin channel is, and the file with what opens it.
 #[derive(Debug, Args)]
-struct Channel {
+pub(crate) struct Door {
     /// Address of the admin channel: HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = lapwing_api::DEFAULT_LISTEN, env = "LAPWING_ADMIN")]
     admin: String,
@@ -30,6 +30,13 @@ struct Channel {
     /// else from the file admin-token in the data directory
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+/// What all these commands need.
+#[derive(Debug, Args)]
+struct Channel {
+    #[command(flatten)]
+    door: Door,
     /// The data directory of the broker
     #[arg(long, value_name = "DIR", env = "LAPWING_DATA")]
     data: Option<PathBuf>,
@@ -40,10 +47,18 @@ struct Channel {
 
 impl Channel {
     fn caller(&self) -> anyhow::Result<Caller> {
-        Ok(Caller::new(&self.admin, self.token()?))
+        let data = self.data.clone().map_or_else(store::default_directory, Ok)?;
+        self.door.caller(&data)
+    }
+}
+
+impl Door {
+    /// For the broker of a data directory.
+    pub(crate) fn caller(&self, data: &Path) -> anyhow::Result<Caller> {
+        Ok(Caller::new(&self.admin, self.token(data)?))
     }
 
-    fn token(&self) -> anyhow::Result<Token> {
+    fn token(&self, data: &Path) -> anyhow::Result<Token> {
         if let Some(path) = &self.token_file {
             return Ok(Token::read(path)?);
         }
@@ -51,9 +66,8 @@ impl Channel {
             let token = text.to_str().and_then(Token::new);
             return token.with_context(|| format!("what {TOKEN} holds is no token"));
         }
-        let data = self.data.clone().map_or_else(store::default_directory, Ok)?;
         let hint = "is it the data directory of the broker (--data), and may you read it?";
-        Token::read(&Token::path(&data)).context(hint)
+        Token::read(&Token::path(data)).context(hint)
     }
 }
 

@@ -20,7 +20,8 @@ use crate::{exit, store};
 
 /// Look into what the broker has stored, save it and mend it.
 ///
-/// The broker must not be running on the same data directory. `check`, `stats` and `backup` change nothing.
+/// The broker must not be running on the same data directory, but for a backup. `check`, `stats` and `backup` change
+/// nothing.
 #[derive(Debug, Args)]
 pub(crate) struct StoreCommand {
     #[command(subcommand)]
