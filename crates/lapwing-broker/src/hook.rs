@@ -172,8 +172,7 @@ pub enum Filtered {
     /// It is acknowledged as if it had been, and goes nowhere.
     Drop,
     /// It is refused with this Reason Code, one that a PUBACK may have. Before 5.0 that is as
-    /// [`Drop`](Self::Drop); but with [`ReasonCode::QuotaExceeded`] the client is disconnected, and keeps a message at QoS 1
-    /// or 2 for later.
+    /// [`Drop`](Self::Drop).
     Refuse(ReasonCode),
 }
 

@@ -43,6 +43,8 @@ class Script:
         }
         self.process = subprocess.Popen(
             [sys.executable, str(SCRIPT)],
+            # Where the tests run in the background, an interrupt would be ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -216,8 +216,11 @@ impl Shard {
         let reason_code = match self.admit(&open.client, name, publish) {
             Ok(admitted) => self.pass_on(publish, &admitted, source, session_id, has_answer),
             Err(withheld) => {
+                // Before 5.0 such a message is acknowledged all the same.
+                let is_dropped = matches!(withheld, Withheld::Filtered(_)) && !has_answer;
                 let client_id = self.client_id(id);
-                self.withhold(withheld, &client_id, name)
+                let reason_code = self.withhold(withheld, &client_id, name);
+                if is_dropped { ReasonCode::Success } else { reason_code }
             }
         };
         let place = self.routes.last();

@@ -12,6 +12,11 @@ use crate::mail::Mail;
 use crate::message::Message;
 use crate::shard::SessionKey;
 
+/// One shard, which is the one that is asked.
+fn alone() -> Broker {
+    Broker::with(|setup| setup.shards = 1)
+}
+
 fn key(client_id: &str) -> SessionKey {
     SessionKey::ClientId(client_id.into())
 }
@@ -28,7 +33,7 @@ fn sessions(broker: &Broker, from: usize, maximum: usize) -> (Vec<SessionInfo>, 
 
 #[test]
 fn every_session_is_shown_once_whatever_the_pages() {
-    let broker = Broker::new();
+    let broker = alone();
     let names: Vec<String> = (0..9).map(|number| format!("c{number}")).collect();
     let clients: Vec<_> = names.iter().map(|name| broker.connect(V5, name)).collect();
     // A place that is free is nobody.
@@ -50,7 +55,7 @@ fn every_session_is_shown_once_whatever_the_pages() {
 
 #[test]
 fn a_session_is_shown_as_it_is() {
-    let broker = Broker::new();
+    let broker = alone();
     let mut connect = expiring("a", 60);
     connect.user_name = Some("ada");
     connect.keep_alive = 30;
@@ -76,7 +81,7 @@ fn a_session_is_shown_as_it_is() {
 
 #[test]
 fn an_administrator_ends_a_connection_with_its_will_and_not_its_session() {
-    let broker = Broker::new();
+    let broker = alone();
     let watcher = broker.connect(V5, "w");
     watcher.subscribe("gone", 0);
     let mut connect = expiring("a", 60);
@@ -99,7 +104,10 @@ fn an_administrator_ends_a_connection_with_its_will_and_not_its_session() {
 
 #[test]
 fn who_publishes_learns_whether_anybody_gets_it() {
-    let broker = Broker::with_limits(|limits| limits.retained_messages_maximum = 1);
+    let broker = Broker::with(|setup| {
+        setup.shards = 1;
+        setup.limits.retained_messages_maximum = 1;
+    });
     let publish = |topic, retain| {
         let message = Message::unpublished(&Publish::new(TopicName::new(topic).unwrap(), b"x"));
         ask(&broker, |reply| Inquiry::Publish { message, retain, reply })
@@ -115,7 +123,7 @@ fn who_publishes_learns_whether_anybody_gets_it() {
 /// Nobody waits for the answer any more: the shard goes on.
 #[test]
 fn an_answer_that_nobody_waits_for_is_dropped() {
-    let broker = Broker::new();
+    let broker = alone();
     let (reply, receiver) = sync_channel(1);
     drop(receiver);
     broker.send(Mail::Inquiry(Box::new(Inquiry::Sessions { from: 0, maximum: 1, reply })));
