@@ -3,7 +3,7 @@
 use lapwing_proto::packet::{Publish, QoS};
 
 use super::deliver::Source;
-use super::publish::is_own;
+use super::session::Session;
 use super::{SessionId, Shard};
 use crate::limit::QueueOverflow;
 use crate::mail::Mail;
@@ -33,11 +33,7 @@ impl Shard {
         source: &Source<'_>,
         origin: Option<SessionId>,
     ) -> bool {
-        let Some(name) = message.topic.filter(|name| !is_own(*name)) else { return false };
-        let found = match source.known {
-            Some(known) => self.routes.again(known),
-            None => self.routes.route(name),
-        };
+        let Some(found) = self.route_ahead(message, source) else { return false };
         let route = found.route();
         let full_queues = &self.shared.full_queues;
         let is_full = |target: &Target| {
@@ -54,7 +50,8 @@ impl Shard {
         let mut all = direct.here.iter().chain(elsewhere).chain(by_store);
         let full = all.find(|target| is_full(target)).map(|target| target.session);
         let full = full.or_else(|| route.groups.iter().find_map(|group| group.full_member(is_full)));
-        if let Some(session) = full {
+        // However many are refused, no more than one letter is on its way for each session.
+        if let Some(session) = full.filter(|&session| full_queues.ask(session)) {
             self.shared.mailbox(session.shard()).send(Mail::TrimQueue(session));
         }
         full.is_some()
@@ -62,18 +59,25 @@ impl Shard {
 
     /// Drops what has expired at the front of a session's queue.
     pub(super) fn trim_queue(&mut self, id: SessionId) {
-        let now = self.now;
+        self.shared.full_queues.note_look(id);
+        self.drop_expired(id, |_| true);
+        self.note_fullness(id);
+    }
+
+    /// Drops what has expired at the front of a session's queue, as long as `is_wanted` says so.
+    pub(super) fn drop_expired(&mut self, id: SessionId, is_wanted: impl Fn(&Session) -> bool) {
         let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
             return;
         };
         let before = session.window().1;
-        while let Some(expired) = session.dequeue_expired(now) {
+        while is_wanted(session)
+            && let Some(expired) = session.dequeue_expired(self.now)
+        {
             self.ledger.settle(session.number(), &expired);
             self.stat.messages_dropped.expired += 1;
         }
         if session.stored.is_some() {
             self.ledger.note_window(before, session.window().1);
         }
-        self.note_fullness(id);
     }
 }

@@ -9,6 +9,7 @@ use lapwing_store::{FlowKey, FlowState};
 
 use super::deliver::{Original, Source};
 use super::retained::NoRoom;
+use super::route::Found;
 use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
 use crate::hook::{Client, Filtered, Hooks};
@@ -346,17 +347,22 @@ impl Shard {
 
     /// Whether a message cannot be passed on without the store.
     fn must_be_stored(&mut self, message: &Publish<'_>, source: &Source<'_>) -> bool {
-        let Some(name) = message.topic.filter(|name| !is_own(*name)) else { return false };
+        let Some(found) = self.route_ahead(message, source) else { return false };
         if message.retain && !message.payload.is_empty() {
             return true;
         }
-        let found = match source.known {
-            Some(known) => self.routes.again(known),
-            None => self.routes.route(name),
-        };
         let route = found.route();
         let is_by_store = route.stored.is_some() || route.groups.iter().any(|group| group.is_by_store());
         message.qos > QoS::AtMostOnce && is_by_store
+    }
+
+    /// Where a message would go, before it does. Nobody is refused a message of the server's own.
+    pub(super) fn route_ahead(&mut self, message: &Publish<'_>, source: &Source<'_>) -> Option<Found> {
+        let name = message.topic.filter(|name| !is_own(*name))?;
+        Some(match source.known {
+            Some(known) => self.routes.again(known),
+            None => self.routes.route(name),
+        })
     }
 
     /// Sends the PUBACK or PUBREC that the QoS demands. Before 5.0 it cannot say that the message was

@@ -160,16 +160,10 @@ impl Shard {
 
     /// Drops something of a full queue; whether another message may be put there.
     fn make_room(&mut self, id: SessionId) -> bool {
-        let (now, limits) = (self.now, &self.shared.limits);
+        let shared = Arc::clone(&self.shared);
+        let limits = &shared.limits;
+        self.drop_expired(id, |session| session.is_queue_overfull(limits));
         let Some(session) = self.sessions.get_mut(id.index()) else { return false };
-        let before = session.window().1;
-        while session.is_queue_overfull(limits)
-            && let Some(expired) = session.dequeue_expired(now)
-        {
-            self.ledger.settle(session.number(), &expired);
-            self.stat.messages_dropped.expired += 1;
-        }
-        self.ledger.note_window(before, session.window().1);
         let is_full = session.is_queue_overfull(limits);
         if is_full && limits.queue_overflow == QueueOverflow::DropOldest {
             self.drop_oldest(id);

@@ -123,23 +123,13 @@ impl<'a> Check<'a> {
     }
 
     fn space(&mut self, space: Space, look: Look<'a>) -> Result<(), EngineError> {
-        let engine = self.engine;
-        let mut result = Ok(());
-        engine.scan(space, EVERYTHING, &mut |key, value| {
+        try_scan(self.engine, space, |key, value| {
             self.report.entries += 1;
-            match look(self, key, value) {
-                Ok(None) => ControlFlow::Continue(()),
-                Ok(Some(fault)) => {
-                    self.tell(space, key, value, fault);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    result = Err(error);
-                    ControlFlow::Break(())
-                }
+            if let Some(fault) = look(self, key, value)? {
+                self.tell(space, key, value, fault);
             }
-        })?;
-        result
+            Ok(())
+        })
     }
 
     fn tell(&mut self, space: Space, key: &[u8], value: &[u8], fault: Fault) {
@@ -251,25 +241,16 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let engine = self.engine;
-        let mut result = Ok(());
-        engine.scan(Space::Queue, EVERYTHING, &mut |key, value| {
+        try_scan(engine, Space::Queue, |key, value| {
             let place = key::parse_queue(key).filter(|(_, sequence)| strays.contains(sequence));
-            let Some((session, sequence)) = place else { return ControlFlow::Continue(()) };
-            match engine.get(Space::Message, &key::sequence(sequence)) {
-                Ok(stored) => {
-                    let holders = stored.as_deref().and_then(message::split);
-                    if !holders.is_some_and(|(mut holders, _)| holders.any(|holder| holder == session)) {
-                        self.tell(Space::Queue, key, value, Fault::NotForSession);
-                    }
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    result = Err(error);
-                    ControlFlow::Break(())
-                }
+            let Some((session, sequence)) = place else { return Ok(()) };
+            let stored = engine.get(Space::Message, &key::sequence(sequence))?;
+            let holders = stored.as_deref().and_then(message::split);
+            if !holders.is_some_and(|(mut holders, _)| holders.any(|holder| holder == session)) {
+                self.tell(Space::Queue, key, value, Fault::NotForSession);
             }
-        })?;
-        result
+            Ok(())
+        })
     }
 
     fn flow(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Fault>, EngineError> {
@@ -392,4 +373,18 @@ impl<'a> Check<'a> {
             _ => format!("session {}", session.0),
         }
     }
+}
+
+/// Shows all entries of a space until there is an error.
+fn try_scan(
+    engine: &dyn Engine,
+    space: Space,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let mut result = Ok(());
+    engine.scan(space, EVERYTHING, &mut |key, value| {
+        result = visit(key, value);
+        if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    result
 }
