@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
+mod duration;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod store;

@@ -117,6 +117,7 @@ fn start(
         listeners,
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
+        listener_limits: std::collections::BTreeMap::new(),
         rules: config.rules.clone(),
         hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
         store,
