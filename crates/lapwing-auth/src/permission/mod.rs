@@ -1,0 +1,20 @@
+//! What clients may do: rules, and what they are for each client.
+
+mod coverage;
+mod mosquitto;
+mod pattern;
+mod rule;
+mod rule_file;
+mod ruleset;
+mod subject;
+mod table;
+mod template;
+#[cfg(test)]
+mod test;
+
+pub use mosquitto::MosquittoFile;
+pub use rule::{Actions, Effect, Messages, Rule};
+pub use rule_file::RuleFile;
+pub use ruleset::{Acceptance, Permission, Ruleset, Ruling, Subscriptions};
+pub use subject::{Condition, GROUP, Glob, Mismatch, Network, NetworkError, Subject};
+pub use template::{Placeholder, Template, TemplateError};
