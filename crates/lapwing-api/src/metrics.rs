@@ -146,7 +146,7 @@ fn by_qos(count: &PerQoS) -> [(String, u64); 3] {
     levels.map(|qos| (format!("qos=\"{}\"", qos.bits()), count.get(qos)))
 }
 
-fn by_reason(dropped: Dropped) -> [(String, u64); 12] {
+fn by_reason(dropped: Dropped) -> [(String, u64); 13] {
     let Dropped {
         outbox_full,
         not_connected,
@@ -158,6 +158,7 @@ fn by_reason(dropped: Dropped) -> [(String, u64); 12] {
         session_ended,
         not_authorized,
         filtered,
+        not_permitted,
         not_retained,
         no_subscriber,
     } = dropped;
@@ -172,6 +173,7 @@ fn by_reason(dropped: Dropped) -> [(String, u64); 12] {
         ("session_ended", session_ended),
         ("not_authorized", not_authorized),
         ("filtered", filtered),
+        ("not_permitted", not_permitted),
         ("not_retained", not_retained),
         ("no_subscriber", no_subscriber),
     ]

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use lapwing_broker::hook::{Authenticator, Authorizer, Client, Credentials, Event, Hooks, Identity};
-use lapwing_broker::hook::{Later, Observer, Verdict};
+use lapwing_broker::hook::{Authenticator, Authorizer, Client, Credentials, Decision, Event, Grant};
+use lapwing_broker::hook::{Hooks, Identity, Later, Observer, Permit, Verdict};
 use lapwing_broker::{Broker, Config};
 use lapwing_proto::packet::{QoS, ReasonCode};
 use lapwing_proto::topic::{TopicFilter, TopicName};
@@ -27,13 +27,29 @@ impl Authenticator for Doors {
 
 /// A door publishes below its own name, and reads everything.
 impl Authorizer for Doors {
-    fn may_publish(&self, client: &Client, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
+    fn permit(&self, client: &Client) -> Arc<dyn Permit> {
+        Arc::new(Door { name: client.identity.user_name.clone() })
+    }
+}
+
+/// What one door may do.
+struct Door {
+    name: Option<Arc<str>>,
+}
+
+impl Permit for Door {
+    fn may_publish(&self, topic: TopicName<'_>, _: QoS, _: bool) -> Decision {
         let mut levels = topic.levels();
-        levels.next() == Some("gate") && levels.next() == client.identity.user_name.as_deref()
+        let is_own = levels.next() == Some("gate") && levels.next() == self.name.as_deref();
+        if is_own { Decision::ALLOWED } else { Decision::DENIED }
     }
 
-    fn may_subscribe(&self, _: &Client, _: TopicFilter<'_>) -> bool {
-        true
+    fn may_subscribe(&self, _: TopicFilter<'_>) -> Grant {
+        Grant::Granted(None)
+    }
+
+    fn may_receive(&self, _: TopicName<'_>) -> Decision {
+        Decision::ALLOWED
     }
 }
 

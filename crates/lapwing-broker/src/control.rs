@@ -25,6 +25,8 @@ use crate::sync::Ordering;
 
 /// How long a shard may take to answer before whoever asks gives up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all shards may take to look at every client anew.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Sessions that a shard shows at a time, so that no turn is much longer for it.
 const SESSIONS_AT_A_TIME: usize = 128;
 /// Retained messages that are shown at a time, since the lock on them is held meanwhile.
@@ -139,6 +141,17 @@ pub struct SubscriptionInfo {
     pub qos: QoS,
 }
 
+/// What came of it that the rules have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Renewed {
+    /// Clients that were connected, and looked at.
+    pub clients: usize,
+    /// Those of them that are not let in any more, and were disconnected.
+    pub disconnected: usize,
+    /// Subscriptions that are not allowed any more, and were removed.
+    pub unsubscribed: usize,
+}
+
 /// A retained message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainedInfo {
@@ -173,6 +186,8 @@ pub(crate) enum Inquiry {
     Session { key: SessionKey, maximum: usize, reply: SyncSender<Option<SessionDetail>> },
     /// To end the connection of a session.
     Disconnect { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
+    /// To look at what every client may do, by the rules as they are now.
+    Renew { reply: SyncSender<Renewed> },
     /// To publish a message.
     Publish { message: Message, retain: bool, reply: SyncSender<ReasonCode> },
 }
@@ -264,6 +279,25 @@ impl Control {
     pub fn disconnect(&self, name: &str) -> Result<(), ControlError> {
         let (shard, key) = self.find(name)?;
         self.ask(shard, |reply| Inquiry::Disconnect { key, reply })?
+    }
+
+    /// The rules have changed: whether each client that is connected would still be let in, and what it may do, is asked
+    /// anew. Returns when that is done. Sessions without a connection are looked at when their clients come back.
+    pub fn rules_changed(&self) -> Result<Renewed, ControlError> {
+        let mut all = Renewed::default();
+        let mut answers = Vec::new();
+        for shard in self.shared.shards() {
+            let (reply, answer) = sync_channel(1);
+            self.shared.mailbox(shard).send(Mail::Inquiry(Box::new(Inquiry::Renew { reply })));
+            answers.push(answer);
+        }
+        for answer in answers {
+            let renewed = answer.recv_timeout(RENEWAL_TIMEOUT).map_err(|_| ControlError::Busy)?;
+            all.clients += renewed.clients;
+            all.disconnected += renewed.disconnected;
+            all.unsubscribed += renewed.unsubscribed;
+        }
+        Ok(all)
     }
 
     /// Publishes as [`Broker::publish`](crate::Broker::publish) does, and waits until the message is on its way to its

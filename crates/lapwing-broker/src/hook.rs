@@ -1,14 +1,17 @@
 //! Where the program around the broker decides: who a client is, and what it may do.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
-use lapwing_proto::packet::{ProtocolVersion, Publish, QoS, ReasonCode, SubscriptionOptions};
-use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName};
+use lapwing_proto::packet::{ProtocolVersion, Publish, ReasonCode, SubscriptionOptions};
+use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 
 use crate::mail::Mail;
 use crate::mailbox::MailboxSender;
+pub use crate::permit::{AllowAll, Authorizer, Decision, Grant, Permit, RuleId};
 use crate::shard::ConnectionId;
 
 /// Decides who a client is.
@@ -26,6 +29,13 @@ pub trait Authenticator: Send + Sync + 'static {
     fn begin_exchange(&self, method: &str, credentials: &Credentials<'_>) -> Option<Box<dyn Exchange>> {
         let _ = (method, credentials);
         None
+    }
+
+    /// Whether a client that was let in would still be, by the rules as they are now. Asked for every client that is
+    /// connected after [`Control::rules_changed`](crate::Control::rules_changed); `false` ends its connection.
+    fn still_accepts(&self, client: &Client) -> bool {
+        let _ = client;
+        true
     }
 }
 
@@ -93,6 +103,15 @@ pub struct Identity {
     /// Under which the session is kept; the client identifier where it is `None`. Clients that take another
     /// client identifier at each connection keep their session by it.
     pub session_key: Option<Arc<str>>,
+    /// Whose session it is. Nobody else can go on with it, end it, or take it over while it exists; `None` where the client
+    /// has not shown who it is, so that the session is anybody's.
+    pub owner: Option<Arc<str>>,
+    /// What else is known of the client, by names, for an [`Authorizer`] to look at.
+    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+    /// What came with the proof of who the client is, for an [`Authorizer`] to look at.
+    pub grants: Option<Grants>,
+    /// For how long from now on this holds; the connection ends after it. `None` for ever.
+    pub valid_for: Option<Duration>,
     /// Subscriptions that the client has without asking for them, from each connection on.
     pub subscriptions: Vec<(TopicFilterBuf, SubscriptionOptions)>,
 }
@@ -102,6 +121,25 @@ impl Identity {
     pub(crate) fn into_shared(self) -> Arc<Self> {
         static NOBODY: LazyLock<Arc<Identity>> = LazyLock::new(Arc::default);
         if self == **NOBODY { Arc::clone(&NOBODY) } else { Arc::new(self) }
+    }
+}
+
+/// A value of an authenticator's own that an [`Authorizer`] of the same kind understands.
+#[derive(Clone)]
+pub struct Grants(pub Arc<dyn Any + Send + Sync>);
+
+impl PartialEq for Grants {
+    /// Whether it is the very same value.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Grants {}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Grants")
     }
 }
 
@@ -147,15 +185,6 @@ impl Drop for Reply {
         let reason = "the authenticator gave no verdict";
         self.post(Verdict::Refuse(ReasonCode::ServerUnavailable, reason.into()));
     }
-}
-
-/// Decides what a client may do.
-pub trait Authorizer: Send + Sync + 'static {
-    /// Whether the client may publish to `topic`. Asked once for messages at QoS 0 that arrive together.
-    fn may_publish(&self, client: &Client, topic: TopicName<'_>, qos: QoS, retain: bool) -> bool;
-
-    /// Whether the client may subscribe with `filter`.
-    fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> bool;
 }
 
 /// Looks at each message of a client that may publish it, and at each will.
@@ -296,20 +325,6 @@ impl Authenticator for Anonymous {
             };
             Verdict::Refuse(ReasonCode::NotAuthorized, reason.into())
         })
-    }
-}
-
-/// Allows everything.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllowAll;
-
-impl Authorizer for AllowAll {
-    fn may_publish(&self, _: &Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, _: &Client, _: TopicFilter<'_>) -> bool {
-        true
     }
 }
 

@@ -24,6 +24,7 @@ mod limit;
 mod mail;
 mod mailbox;
 mod message;
+mod permit;
 mod rate;
 mod remnant;
 mod rule;
@@ -34,7 +35,7 @@ mod sync;
 
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use control::{
-    ConnectionInfo, Control, ControlError, Readiness, RetainedInfo, SessionCursor, SessionDetail,
+    ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
     SessionInfo, SubscriptionCount, SubscriptionInfo,
 };
 pub use lapwing_net::{Address, AddressError, ListenError};

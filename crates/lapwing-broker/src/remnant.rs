@@ -121,7 +121,7 @@ pub(crate) fn share_out(
 
 fn subscribed(record: SubscriptionRecord) -> Option<Subscribed> {
     let options = SubscriptionOptions::from_byte(record.options)?;
-    Some(Subscribed { options, identifier: record.identifier.and_then(SubscriptionIdentifier::new) })
+    Some(Subscribed::new(options, record.identifier.and_then(SubscriptionIdentifier::new)))
 }
 
 #[cfg(test)]

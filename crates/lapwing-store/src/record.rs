@@ -105,6 +105,13 @@ pub enum KeyRecord {
     ClientId(String),
     /// The key that the authenticator gave.
     Identity(String),
+    /// The client identifier, and who alone may use the session.
+    Owned {
+        /// The client identifier.
+        client_id: String,
+        /// The user.
+        owner: String,
+    },
 }
 
 /// A Will Message.

@@ -79,7 +79,9 @@ impl Stat {
             let value = engine.get(Space::Session, &key::session(SessionNumber(session)))?;
             let record = value.as_deref().and_then(value::read_all::<SessionRecord>);
             stat.top[index].name = record.map(|record| match record.key {
-                KeyRecord::ClientId(name) | KeyRecord::Identity(name) => shown(&name),
+                KeyRecord::ClientId(name)
+                | KeyRecord::Identity(name)
+                | KeyRecord::Owned { client_id: name, .. } => shown(&name),
             });
         }
         Ok(stat)

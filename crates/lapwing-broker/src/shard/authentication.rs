@@ -6,10 +6,12 @@ use lapwing_proto::packet::{
     Auth, AuthProperties, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion,
     ReasonCode,
 };
+use lapwing_proto::session::Instant;
 
 use super::connect::Applicant;
 use super::connection::{Exchanging, Pending, Phase};
 use super::disconnect::End;
+use super::timer::Timer;
 use super::{ConnectionId, Shard};
 use crate::hook::{Credentials, Exchange, Identity, Step, Verdict};
 
@@ -157,17 +159,34 @@ impl Shard {
 
     /// The client has authenticated anew. It may have other rights now, but must be who it was.
     fn renew(&mut self, id: ConnectionId, identity: Identity, method: Option<&str>, data: Option<&[u8]>) {
+        let now = self.now;
         let Some(open) = self.open_mut(id) else { return };
-        if open.client.identity.session_key != identity.session_key {
+        let own = &open.client.identity;
+        if own.session_key != identity.session_key || own.owner != identity.owner {
             return self.fault(id, ReasonCode::NotAuthorized, &"authenticated anew as somebody else");
         }
         open.client.identity = identity.into_shared();
         let (session, client) = (open.session, open.client.clone());
+        let valid_until = client.identity.valid_for.map(|valid_for| now + valid_for);
+        open.valid_until = valid_until.unwrap_or(Instant::from_millis(u64::MAX));
+        if let Some(valid_until) = valid_until {
+            self.set_timer(valid_until, Timer::Identity(id));
+        }
+        let permit = self.shared.hooks.authorizer.permit(&client);
+        self.set_permit(id, permit);
         // Its will is published for who it is now.
         if let Some(will) = self.session_mut(session).and_then(|session| session.will.as_mut()) {
             will.client = client;
         }
         self.send_auth(id, ReasonCode::Success, method, data);
+    }
+
+    /// A timer has fired: what the client has shown of who it is may hold no longer.
+    pub(super) fn check_identity(&mut self, id: ConnectionId) {
+        let now = self.now;
+        if self.open_mut(id).is_some_and(|open| open.valid_until <= now) {
+            self.fault(id, ReasonCode::MaximumConnectTime, &"the proof of who the client is has expired");
+        }
     }
 
     fn send_auth(

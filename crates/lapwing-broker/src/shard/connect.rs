@@ -7,16 +7,18 @@ use lapwing_proto::packet::{
     ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, QoS,
     ReasonCode, Will as WillPacket,
 };
-use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
+use lapwing_proto::session::{Instant, KeepAlive, Link, LinkLimits};
 
 use super::connection::{Departing, Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
+use super::publish::Withheld;
 use super::route::RoutePlace;
 use super::session::{Session, SessionKey, Will};
 use super::stored_session::StoredSession;
+use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
-use crate::hook::{Client, Credentials, Event, Identity, Later, Verdict};
+use crate::hook::{Client, Credentials, Event, Identity, Later, Permit, Verdict};
 use crate::message::Message;
 use crate::shared::TooMany;
 
@@ -202,6 +204,11 @@ impl Shard {
         let Some(peer) = self.connection(id).map(|connection| connection.peer) else {
             return self.shared.registry.release(key);
         };
+        if !self.is_owner(key, &identity) {
+            self.shared.registry.release(key);
+            let reason = "the session with this client identifier belongs to another user";
+            return self.refuse(id, Applicant::new(connect), ReasonCode::NotAuthorized, reason);
+        }
         if let Some(session) = self.dormant_session(key, connect) {
             let departing = self.departing(connect, client_id, key, identity, authentication_data);
             return self.begin_restore(id, session, departing);
@@ -216,7 +223,14 @@ impl Shard {
             SessionKey::Identity(_) => client_id.into(),
         };
         let client = Client { client_id, identity: identity.into_shared(), peer };
+        let permit = self.shared.hooks.authorizer.permit(&client);
+        if connect.will.is_some_and(|will| !self.may_have_will(&*permit, &will)) {
+            self.shared.registry.release(key);
+            let reason = "the client may not publish to the topic of its will";
+            return self.refuse(id, Applicant::new(connect), ReasonCode::NotAuthorized, reason);
+        }
         let client_id = &*client.client_id.clone();
+        let valid_until = client.identity.valid_for.map(|valid_for| self.now + valid_for);
         let link = self.agree(connect);
         let mut connack = self.connack(connect, &link, client_id);
         connack.properties.authentication_data = authentication_data;
@@ -240,6 +254,7 @@ impl Shard {
         session.connection = Some(id);
         session.expires = None;
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
+        session.owner.clone_from(&client.identity.owner);
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.begin(&link);
         self.note_presence(session_id, true);
@@ -264,9 +279,17 @@ impl Shard {
             route: RoutePlace::default(),
             link: link.into(),
             client,
+            permit: Arc::clone(&permit),
             connected,
+            valid_until: valid_until.unwrap_or(Instant::from_millis(u64::MAX)),
             reauthentication,
         });
+        if let Some(valid_until) = valid_until {
+            self.set_timer(valid_until, Timer::Identity(id));
+        }
+        if session_present {
+            self.set_permit(id, permit);
+        }
         if let Some(deadline) = deadline.filter(|&deadline| deadline < timer) {
             self.set_connection_timer(id, deadline);
         }
@@ -282,6 +305,22 @@ impl Shard {
         self.observe(id, |client| Event::Connected { client, session_present });
         self.pump(session_id);
         self.give_subscriptions(id);
+    }
+
+    /// Whether a client may have the session of this key, if there is one already.
+    fn is_owner(&mut self, key: &SessionKey, identity: &Identity) -> bool {
+        let existing = self.shared.registry.session(key).and_then(|id| self.session_mut(id));
+        let owner = existing.and_then(|session| session.owner.as_ref());
+        owner.is_none_or(|owner| identity.owner.as_ref() == Some(owner))
+    }
+
+    /// Whether a client may publish its will.
+    fn may_have_will(&self, permit: &dyn Permit, will: &WillPacket<'_>) -> bool {
+        // What is no name by the rules is withheld when the will is published, as with every message.
+        !matches!(
+            self.permit_publish(permit, will.topic, will.qos, will.retain),
+            Err(Withheld::NotAuthorized)
+        )
     }
 
     /// The session that the client goes on with, or a new one, and whether it is an earlier one. Another

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
 use lapwing_proto::session::{InboundAliases, Instant, KeepAlive, Link, LinkLimits, OutboundAliases};
@@ -8,7 +9,7 @@ use super::outbox::Outbox;
 use super::route::RoutePlace;
 use super::session::SessionKey;
 use super::{ConnectionId, SessionId};
-use crate::hook::{Client, Exchange, Identity};
+use crate::hook::{Client, Exchange, Identity, Permit};
 use crate::shared::ShardId;
 
 /// A packet's type and its remaining length.
@@ -128,8 +129,12 @@ pub(super) struct Open {
     pub(super) route: RoutePlace,
     pub(super) link: Agreement,
     pub(super) client: Client,
+    /// What it may do.
+    pub(super) permit: Arc<dyn Permit>,
     /// When it was let in.
     pub(super) connected: Instant,
+    /// Until when it may stay.
+    pub(super) valid_until: Instant,
     /// Present where the client authenticated with a method.
     pub(super) reauthentication: Option<Box<Reauthentication>>,
 }

@@ -10,6 +10,7 @@ use lapwing_proto::packet::{SubscriptionIdentifier, SubscriptionOptions};
 use lapwing_proto::session::{AliasChoice, Instant, Resend};
 
 use super::connection::{Connection, Open};
+use super::permission::is_forbidden;
 use super::route::{Known, Route, RouteSessions};
 use super::stat::Stat;
 use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
@@ -425,6 +426,7 @@ impl Shard {
 
     /// Sends to a session's client what waits for it, as far as its receive maximum and its outbox allow.
     pub(super) fn pump(&mut self, id: SessionId) {
+        let given = self.checked_queue(id);
         let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
             return;
         };
@@ -454,6 +456,13 @@ impl Shard {
                 self.ledger.settle(session.number(), &delivery);
                 continue;
             }
+            if let (Some(given), Some(open)) = (&given, connection.open())
+                && is_forbidden(&*open.permit, given, &delivery.message, self.now)
+            {
+                stat.messages_dropped.not_permitted += 1;
+                self.ledger.settle(session.number(), &delivery);
+                continue;
+            }
             let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
             let (details, place) = (delivery.details.clone(), delivery.place);
             let Ok(packet_id) = session.send(delivery, limits) else { break };
@@ -480,6 +489,7 @@ impl Shard {
             mark_dirty(&mut self.dirty, connection);
         }
         let connection = connection.id;
+        session.is_queue_checked &= session.queue_len() > 0;
         if session.stored.is_some() {
             self.ledger.note_window(window_before, session.window().1);
         }
@@ -497,7 +507,7 @@ impl Shard {
             self.stat.messages_dropped.no_subscriber += 1;
             return;
         };
-        let subscribed = Subscribed { options: SubscriptionOptions::new(qos), identifier: None };
+        let subscribed = Subscribed::new(SubscriptionOptions::new(qos), None);
         let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
         let mut distribution = Distribution::new(&publish, None, None, self.now);
         let target = Target::new(session, &subscribed);

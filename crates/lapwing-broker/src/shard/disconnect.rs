@@ -157,6 +157,10 @@ impl Shard {
     pub(super) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.session_mut(id) else { return };
         session.filter_bytes = 0;
+        if std::mem::take(&mut session.has_checked) {
+            self.shared.subscriptions.set_reader(id, None);
+        }
+        let Some(session) = self.session_mut(id) else { return };
         for filter in std::mem::take(&mut session.filters) {
             self.shared.subscriptions.unsubscribe(id, filter.as_filter());
         }

@@ -26,6 +26,7 @@ impl Shard {
             Inquiry::Disconnect { key, reply } => {
                 let _ = reply.try_send(self.disconnect_client(&key));
             }
+            Inquiry::Renew { reply } => self.renew_permits(reply),
             Inquiry::Publish { message, retain, reply } => {
                 let publish = Publish { qos: message.qos(), retain, ..message.publish(self.now) };
                 let _ = reply.try_send(self.publish(&publish, Source::default(), None, true));

@@ -20,6 +20,7 @@ mod inquiry;
 mod ledger;
 mod outbox;
 mod packet;
+mod permission;
 mod publish;
 mod recovery;
 mod replays;
@@ -61,6 +62,7 @@ use self::dispatch::Dispatch;
 use self::estate::Estates;
 use self::handover::Handover;
 use self::ledger::Ledger;
+use self::permission::Renewal;
 use self::route::Routes;
 use self::session::Session;
 pub(crate) use self::session::SessionKey;
@@ -155,6 +157,8 @@ pub(crate) struct Shard {
     /// Targets of a run that get each message for itself, while it is delivered.
     singly: Vec<usize>,
     pool: BufferPool,
+    /// The rules have changed, and not every client has been looked at.
+    renewal: Option<Renewal>,
     serial: u32,
     /// The time of the current call.
     now: Instant,
@@ -205,6 +209,7 @@ impl Shard {
             variants: Variants::default(),
             singly: Vec::new(),
             pool: BufferPool::default(),
+            renewal: None,
             serial: 0,
             now: Instant::default(),
             is_shutting_down: false,
@@ -398,6 +403,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.check_connection(id),
                 Timer::Session(id) => self.check_session(id),
+                Timer::Identity(id) => self.check_identity(id),
                 Timer::Will(id) => self.check_will(id),
                 Timer::Delayed => {} // below, with those that an earlier turn had no time for
                 Timer::Sys => self.publish_sys(),
@@ -413,6 +419,7 @@ impl Shard {
     /// unfinished again goes behind the others.
     pub(crate) fn continue_unfinished(&mut self, now: Instant) {
         self.now = now;
+        self.continue_renewal();
         while !self.is_spent() {
             let Some(id) = self.unfinished.pop_front() else { break };
             let Some(connection) = self.connection_mut(id) else { continue };
@@ -494,7 +501,7 @@ impl Shard {
 
     /// Whether nothing has come in the mailbox, so that the thread may sleep: from here on it is woken by mail.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.mailbox.may_sleep()
+        !self.is_renewing() && self.mailbox.may_sleep()
     }
 
     /// The thread is awake, and need not be woken.

@@ -12,7 +12,7 @@ use super::retained::NoRoom;
 use super::route::Found;
 use super::{ConnectionId, SessionId, Shard, delayed};
 use crate::excerpt::excerpt;
-use crate::hook::{Client, Filtered, Hooks};
+use crate::hook::{Client, Filtered, Permit};
 use crate::rule::AppliesTo;
 use crate::shared::Shared;
 
@@ -206,15 +206,14 @@ impl Shard {
             return ReasonCode::UnspecifiedError;
         };
         let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
-        let Hooks { authorizer, publish_filter, .. } = &self.shared.hooks;
-        if source.known.is_some() && publish_filter.is_none() {
-            if authorizer.may_publish(&open.client, name, publish.qos, publish.retain) {
+        if source.known.is_some() && self.shared.hooks.publish_filter.is_none() {
+            if open.permit.may_publish(name, publish.qos, publish.retain).is_allowed {
                 return self.publish(publish, source, Some(session_id), has_answer);
             }
             let client_id = self.client_id(id);
             return self.withhold(Withheld::NotAuthorized, &client_id, name);
         }
-        let reason_code = match self.admit(&open.client, name, publish) {
+        let reason_code = match self.admit(&open.client, &*open.permit, name, publish) {
             Ok(admitted) => self.pass_on(publish, &admitted, source, session_id, has_answer),
             Err(withheld) => {
                 // Before 5.0 such a message is acknowledged all the same.
@@ -235,16 +234,11 @@ impl Shard {
     pub(super) fn admit<'a>(
         &self,
         client: &Client,
+        permit: &dyn Permit,
         name: TopicName<'a>,
         publish: &Publish<'_>,
     ) -> Result<Admitted<'a>, Withheld> {
-        let (delay_s, name) = delayed::split(name).ok_or(Withheld::Misnamed)?;
-        let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
-        let rewritten = rewritten.map(TopicNameBuf::new).transpose().map_err(|_| Withheld::Misnamed)?;
-        let admitted = Admitted { name, rewritten, delay_s };
-        if !self.may_publish(client, admitted.name(), publish.qos, publish.retain) {
-            return Err(Withheld::NotAuthorized);
-        }
+        let admitted = self.permit_publish(permit, name, publish.qos, publish.retain)?;
         let Some(filter) = &self.shared.hooks.publish_filter else { return Ok(admitted) };
         match filter.filter(client, &admitted.message(publish)) {
             Filtered::Pass => Ok(admitted),
@@ -255,6 +249,24 @@ impl Shard {
                 Err(Withheld::Filtered(reason_code))
             }
         }
+    }
+
+    /// Whether a client may publish to a topic, and what the rules make of its name.
+    pub(super) fn permit_publish<'a>(
+        &self,
+        permit: &dyn Permit,
+        name: TopicName<'a>,
+        qos: QoS,
+        retain: bool,
+    ) -> Result<Admitted<'a>, Withheld> {
+        let (delay_s, name) = delayed::split(name).ok_or(Withheld::Misnamed)?;
+        let rewritten = self.shared.rules.rewrite(name.as_str(), AppliesTo::Publish);
+        let rewritten = rewritten.map(TopicNameBuf::new).transpose().map_err(|_| Withheld::Misnamed)?;
+        let admitted = Admitted { name, rewritten, delay_s };
+        // Names of the server's own are for nobody [MQTT-4.7.2-1].
+        let is_allowed =
+            !is_own(admitted.name()) && permit.may_publish(admitted.name(), qos, retain).is_allowed;
+        if is_allowed { Ok(admitted) } else { Err(Withheld::NotAuthorized) }
     }
 
     /// Publishes what was admitted, or keeps it until its delay has passed.
@@ -405,11 +417,6 @@ impl Shard {
         let link = &self.connection(id)?.open()?.link;
         let size = packet(text).size(link.version).ok()?;
         (link.problem_information && size as u64 <= link.peer.maximum_packet_size.into()).then_some(text)
-    }
-
-    /// Whether a client may publish to a topic. Names of the server's own are for nobody `[MQTT-4.7.2-1]`.
-    fn may_publish(&self, client: &Client, name: TopicName<'_>, qos: QoS, retain: bool) -> bool {
-        !is_own(name) && self.shared.hooks.authorizer.may_publish(client, name, qos, retain)
     }
 
     pub(super) fn is_allowed_depth(&self, topic: &str) -> bool {

@@ -81,6 +81,10 @@ impl Shard {
         let (now, clock) = (self.now, self.shared.stored.wall_clock());
         let mut session = Session::new(id, key.clone());
         session.stored = Some(Box::new(StoredSession::dormant(number, record.cursor)));
+        session.owner = match record.key {
+            KeyRecord::Owned { owner, .. } => Some(owner.into()),
+            _ => None,
+        };
         session.expiry_interval_s = record.expiry_interval_s;
         // One that was connected when the process ended has lost its connection just now.
         let interval = Duration::from_secs(record.expiry_interval_s.into());
@@ -281,7 +285,7 @@ impl Session {
     /// As it is stored.
     fn record(&self, clock: WallClock) -> SessionRecord {
         SessionRecord {
-            key: self.key.record(),
+            key: self.key.record(self.owner.as_deref()),
             expiry_interval_s: self.expiry_interval_s,
             expires: self.expires.map(|at| clock.wall(at)),
             will: self.will.as_ref().map(|will| will.record(clock)),
@@ -291,16 +295,21 @@ impl Session {
 }
 
 impl SessionKey {
-    fn record(&self) -> KeyRecord {
-        match self {
-            Self::ClientId(key) => KeyRecord::ClientId((**key).into()),
-            Self::Identity(key) => KeyRecord::Identity((**key).into()),
+    fn record(&self, owner: Option<&str>) -> KeyRecord {
+        match (self, owner) {
+            (Self::ClientId(key), Some(owner)) => {
+                KeyRecord::Owned { client_id: (**key).into(), owner: owner.into() }
+            }
+            (Self::ClientId(key), None) => KeyRecord::ClientId((**key).into()),
+            (Self::Identity(key), _) => KeyRecord::Identity((**key).into()),
         }
     }
 
     pub(crate) fn restore(record: &KeyRecord) -> Self {
         match record {
-            KeyRecord::ClientId(key) => Self::ClientId(key.as_str().into()),
+            KeyRecord::ClientId(key) | KeyRecord::Owned { client_id: key, .. } => {
+                Self::ClientId(key.as_str().into())
+            }
             KeyRecord::Identity(key) => Self::Identity(key.as_str().into()),
         }
     }
@@ -323,7 +332,7 @@ impl Will {
         let identity = Identity {
             user_name: user_name.map(Into::into),
             session_key: session_key.map(Into::into),
-            subscriptions: Vec::new(),
+            ..Identity::default()
         };
         Some(Self {
             message: Message::from_stored(message.into(), clock)?,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::{Publish, QoS};
-use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilterBuf, TopicName, TopicNameBuf};
 use lapwing_store::{Change, PublisherRecord, RetainedRecord};
 
 use super::deliver::{Distribution, Member};
+use super::permission::may_receive;
 use super::publish::is_own;
 use super::route::{Route, RouteSessions};
 use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, recovery};
@@ -144,7 +144,7 @@ impl Shard {
         }
         let (names, _) = retained.size();
         self.spent += DELIVERY_COST * names.min(STEP);
-        let mut found = Found::new(retained, filter, replay, self.now);
+        let mut found = self.find(retained, filter, replay);
         self.queue_found(&mut found, &replay.target);
         Some(found)
     }
@@ -213,7 +213,7 @@ impl Shard {
         let Some((filter, replay)) = session.replays.pop_first() else { return false };
         let shared = Arc::clone(&self.shared);
         let retained = shared.retained.lock();
-        let mut found = Found::new(&retained, &filter, &replay, self.now);
+        let mut found = self.find(&retained, &filter, &replay);
         self.queue_found(&mut found, &replay.target);
         self.collect_mail();
         drop(retained);
@@ -252,6 +252,21 @@ impl Shard {
         is_more && !is_by_store
     }
 
+    /// The next step of a replay: what has not expired, and the client may be given.
+    fn find(&self, retained: &Retained, filter: &TopicFilterBuf, replay: &Replay) -> Found {
+        let mut messages = Vec::new();
+        let checking = self.checking(replay.target.session);
+        let keep = |message: &Message| {
+            let may_have = checking.is_none_or(|permit| may_receive(permit, message, self.now));
+            if !message.is_expired(self.now) && may_have {
+                messages.push(message.clone());
+            }
+        };
+        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
+        let next = retained.matches_after(pattern(filter.as_filter()), after, STEP, keep);
+        Found { messages, next, is_by_store: false }
+    }
+
     /// Gives the store those of some retained messages that a session gets by that way. Called with the retained messages
     /// locked, before another shard retains newer ones.
     fn queue_found(&mut self, found: &mut Found, target: &Target) {
@@ -271,20 +286,5 @@ impl Shard {
             self.queue_for_one(&target, None, &mut distribution);
         }
         self.submit();
-    }
-}
-
-impl Found {
-    /// The next step of a replay.
-    fn new(retained: &Retained, filter: &TopicFilterBuf, replay: &Replay, now: Instant) -> Self {
-        let mut messages = Vec::new();
-        let keep = |message: &Message| {
-            if !message.is_expired(now) {
-                messages.push(message.clone());
-            }
-        };
-        let after = replay.after.as_ref().map(TopicNameBuf::as_name);
-        let next = retained.matches_after(pattern(filter.as_filter()), after, STEP, keep);
-        Self { messages, next, is_by_store: false }
     }
 }

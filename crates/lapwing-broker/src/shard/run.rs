@@ -39,7 +39,7 @@ impl Shard {
         };
         let mut rest = *input;
         let Some(run) = Run::split(&mut rest, version, known.name(), limit) else { return false };
-        if !hooks.authorizer.may_publish(&open.client, known.name(), QoS::AtMostOnce, false) {
+        if !open.permit.may_publish(known.name(), QoS::AtMostOnce, false).is_allowed {
             return false; // which is said for each of them
         }
         *input = rest;

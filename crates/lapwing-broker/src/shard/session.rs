@@ -42,6 +42,12 @@ pub(super) struct Session {
     pub(super) will: Option<Box<Will>>,
     /// Whether publishers are told that its queue is full.
     pub(super) is_refusing: bool,
+    /// Whether some of its subscriptions are checked message by message.
+    pub(super) has_checked: bool,
+    /// Whether messages in its queue may be such as its client may not be given any more.
+    pub(super) is_queue_checked: bool,
+    /// Whose it is; `None` if it is anybody's.
+    pub(super) owner: Option<Arc<str>>,
 }
 
 /// The QoS 1 and 2 messages of a session.
@@ -111,6 +117,9 @@ impl Session {
             expires: None,
             will: None,
             is_refusing: false,
+            has_checked: false,
+            is_queue_checked: false,
+            owner: None,
         }
     }
 

@@ -151,6 +151,8 @@ pub struct Dropped {
     pub not_authorized: u64,
     /// The program around the broker did not let it pass.
     pub filtered: u64,
+    /// The client that they waited for may not be given them any more.
+    pub not_permitted: u64,
     /// It was to be retained, but there was no room for it.
     pub not_retained: u64,
     /// Nobody had subscribed to it.
@@ -171,6 +173,7 @@ impl Dropped {
             session_ended,
             not_authorized,
             filtered,
+            not_permitted,
             not_retained,
             no_subscriber,
         } = self;
@@ -184,6 +187,7 @@ impl Dropped {
             + session_ended
             + not_authorized
             + filtered
+            + not_permitted
             + not_retained
             + no_subscriber
     }
@@ -202,6 +206,7 @@ impl AddAssign for Dropped {
             session_ended,
             not_authorized,
             filtered,
+            not_permitted,
             not_retained,
             no_subscriber,
         } = other;
@@ -215,6 +220,7 @@ impl AddAssign for Dropped {
         self.session_ended += session_ended;
         self.not_authorized += not_authorized;
         self.filtered += filtered;
+        self.not_permitted += not_permitted;
         self.not_retained += not_retained;
         self.no_subscriber += no_subscriber;
     }

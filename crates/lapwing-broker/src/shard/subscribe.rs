@@ -9,6 +9,7 @@ use lapwing_proto::packet::{
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 use lapwing_store::{Change, FILTER_MAXIMUM, SubscriptionRecord};
 
+use super::permission::is_checked;
 use super::retained::{Found, Replay};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
@@ -119,9 +120,8 @@ impl Shard {
         if !self.is_allowed_depth(pattern.pattern()) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let client = self.connection(id).and_then(|connection| connection.open()).map(|open| &open.client);
-        let authorizer = &self.shared.hooks.authorizer;
-        if !client.is_some_and(|client| authorizer.may_subscribe(client, pattern)) {
+        let open = self.connection(id).and_then(|connection| connection.open());
+        let Some(is_checked) = open.and_then(|open| is_checked(&*open.permit, pattern)) else {
             if let Some(suppressed) = self.faults.allow(self.now) {
                 let client_id = self.client_id(id);
                 tracing::warn!(
@@ -132,8 +132,8 @@ impl Shard {
                 );
             }
             return Err(ReasonCode::NotAuthorized);
-        }
-        Ok(Wanted { filter: filter.to_buf(), subscribed: Subscribed { options, identifier } })
+        };
+        Ok(Wanted { filter: filter.to_buf(), subscribed: Subscribed { options, identifier, is_checked } })
     }
 
     /// Adds or replaces subscriptions `[MQTT-3.8.4-3]`, whoever asks for them, and finds what is retained for them.
@@ -185,6 +185,9 @@ impl Shard {
         if session_id.is_stored() && (self.ledger.is_full() || name.as_str().len() > FILTER_MAXIMUM) {
             return Err(ReasonCode::QuotaExceeded);
         }
+        if subscribed.is_checked {
+            self.begin_checking(session_id);
+        }
         let added = self.shared.subscriptions.subscribe(session_id, name, subscribed);
         if added == Added::Occupied {
             return Err(ReasonCode::QuotaExceeded);
@@ -235,7 +238,7 @@ impl Shard {
         let given: Vec<_> = own.chain(self.shared.rules.auto_subscribe(&open.client)).collect();
         let mut wanted = Vec::new();
         for (filter, options) in given {
-            let subscribed = Subscribed { options, identifier: None };
+            let subscribed = Subscribed::new(options, None);
             let is_given = wanted.iter().flatten().any(|wanted: &Wanted| wanted.filter == filter);
             let session = self.session_mut(session_id);
             if !is_given && !session.is_some_and(|session| session.filters.contains(&filter)) {
@@ -292,10 +295,18 @@ impl Shard {
     ) -> ReasonCode {
         let Ok(rewritten) = self.rewrite_filter(filter) else { return ReasonCode::TopicFilterInvalid };
         let filter = rewritten.as_ref().map_or(filter, TopicFilterBuf::as_filter);
+        if self.remove_subscription(session_id, filter) {
+            self.observe(id, |client| Event::Unsubscribed { client, filter });
+            ReasonCode::Success
+        } else {
+            ReasonCode::NoSubscriptionExisted
+        }
+    }
+
+    /// Removes a subscription; whether it existed.
+    pub(super) fn remove_subscription(&mut self, session_id: SessionId, filter: TopicFilter<'_>) -> bool {
         let found = self.sessions.get_mut(session_id.index());
-        let Some(session) = found.filter(|session| session.id == session_id) else {
-            return ReasonCode::UnspecifiedError;
-        };
+        let Some(session) = found.filter(|session| session.id == session_id) else { return false };
         let owned = filter.to_buf();
         if session.filters.remove(&owned) {
             session.filter_bytes -= size(filter);
@@ -305,12 +316,7 @@ impl Shard {
             }
         }
         session.replays.remove(&owned);
-        if self.shared.subscriptions.unsubscribe(session_id, filter) {
-            self.observe(id, |client| Event::Unsubscribed { client, filter });
-            ReasonCode::Success
-        } else {
-            ReasonCode::NoSubscriptionExisted
-        }
+        self.shared.subscriptions.unsubscribe(session_id, filter)
     }
 }
 

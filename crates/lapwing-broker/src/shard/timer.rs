@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Connection(ConnectionId),
     /// The session may expire.
     Session(SessionId),
+    /// What the client has shown of who it is may hold no longer.
+    Identity(ConnectionId),
     /// The will may be due.
     Will(SessionId),
     /// A delayed message may be due.

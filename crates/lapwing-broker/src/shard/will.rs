@@ -45,7 +45,9 @@ impl Shard {
         publish.qos = message.qos();
         publish.retain = retain;
         let Some(name) = publish.topic else { return };
-        match self.admit(&client, name, &publish) {
+        // By the rules as they are now.
+        let permit = self.shared.hooks.authorizer.permit(&client);
+        match self.admit(&client, &*permit, name, &publish) {
             Ok(admitted) => {
                 let source = Source { is_kept: true, ..Source::default() };
                 self.pass_on(&publish, &admitted, source, id, false);

@@ -9,6 +9,7 @@ use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
 use slab::Slab;
 
 use super::{Group, GroupId, Subscribed, Target};
+use crate::hook::Permit;
 use crate::shard::SessionId;
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
@@ -37,6 +38,8 @@ pub(crate) struct Trees {
     /// Exclusive subscriptions: `$exclusive/FILTER`, by what stands behind the prefix.
     exclusive: FilterTree<SessionId, Subscribed>,
     exclusive_by_filter: HashMap<Box<str>, SessionId>,
+    /// What the clients of sessions with checked subscriptions may be given.
+    readers: HashMap<SessionId, Arc<dyn Permit>>,
 }
 
 /// What became of a subscription.
@@ -80,6 +83,29 @@ impl Subscriptions {
             self.renew();
         }
         existed
+    }
+
+    /// Whether a subscription's messages are checked one by one from now on. It keeps everything else.
+    pub(crate) fn set_checked(&self, session: SessionId, filter: TopicFilter<'_>, is_checked: bool) {
+        let mut trees = self.write();
+        let found = match exclusive(filter) {
+            Some(pattern) => trees.exclusive.get(pattern, &session).copied(),
+            None => trees.own.get(filter, &session).copied(),
+        };
+        if let Some(subscribed) = found.filter(|found| found.is_checked != is_checked) {
+            trees.subscribe(session, filter, Subscribed { is_checked, ..subscribed });
+            self.renew();
+        }
+    }
+
+    /// What a session's client may be given, by which its checked subscriptions are checked.
+    pub(crate) fn set_reader(&self, session: SessionId, permit: Option<Arc<dyn Permit>>) {
+        let mut trees = self.write();
+        match permit {
+            Some(permit) => trees.readers.insert(session, permit),
+            None => trees.readers.remove(&session),
+        };
+        self.renew();
     }
 
     /// The client of a session with this shared subscription has connected, or its connection has ended.
@@ -201,20 +227,30 @@ impl Trees {
         existed
     }
 
-    /// Shows every subscription that matches `name` and is not shared, and every shared one.
+    /// Shows every subscription that matches `name` and is not shared, and every shared one. One that is checked is not
+    /// shown if its client may not be given the message.
     pub(crate) fn matches(
         &self,
         name: TopicName<'_>,
         mut own: impl FnMut(SessionId, Subscribed),
         mut shared: impl FnMut(&Arc<Group>),
     ) {
-        self.own.matches(name, |&session, &subscribed| own(session, subscribed));
+        let mut show = |&session: &SessionId, &subscribed: &Subscribed| {
+            if !subscribed.is_checked || self.may_receive(session, name) {
+                own(session, subscribed);
+            }
+        };
+        self.own.matches(name, &mut show);
         if !self.exclusive.is_empty() {
-            self.exclusive.matches(name, |&session, &subscribed| own(session, subscribed));
+            self.exclusive.matches(name, &mut show);
         }
         if !self.shared.is_empty() {
             self.shared.matches(name, |&group, &()| shared(&self.groups[group]));
         }
+    }
+
+    fn may_receive(&self, session: SessionId, name: TopicName<'_>) -> bool {
+        self.readers.get(&session).is_some_and(|permit| permit.may_receive(name).is_allowed)
     }
 }
 

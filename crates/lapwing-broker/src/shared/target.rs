@@ -13,6 +13,15 @@ use crate::shard::SessionId;
 pub(crate) struct Subscribed {
     pub(crate) options: SubscriptionOptions,
     pub(crate) identifier: Option<SubscriptionIdentifier>,
+    /// Whether its client may be given only some of the messages that match.
+    pub(crate) is_checked: bool,
+}
+
+impl Subscribed {
+    /// For every message that matches.
+    pub(crate) fn new(options: SubscriptionOptions, identifier: Option<SubscriptionIdentifier>) -> Self {
+        Self { options, identifier, is_checked: false }
+    }
 }
 
 /// How a session gets the messages of a topic.

@@ -165,7 +165,9 @@ impl<'a> Check<'a> {
         self.see(session);
         let record = value::read_all::<SessionRecord>(value);
         let name = record.as_ref().map(|record| match &record.key {
-            KeyRecord::ClientId(name) | KeyRecord::Identity(name) => shown(name).into_boxed_str(),
+            KeyRecord::ClientId(name)
+            | KeyRecord::Identity(name)
+            | KeyRecord::Owned { client_id: name, .. } => shown(name).into_boxed_str(),
         });
         self.owners.insert(session, Owner::Session(name));
         let Some(record) = record else { return Ok(Some(Fault::Value)) };

@@ -1,29 +1,29 @@
 use std::num::NonZero;
-use std::sync::Arc;
 
 use lapwing_proto::packet::{Packet, PacketType, QoS, ReasonCode, SubscriptionOptions};
 use lapwing_proto::topic::{TopicFilter, TopicName};
 
 use super::broker::{Broker, clean, will};
+use super::judge::{Judge, grant, judged};
 use super::message::{message, qos};
 use super::{V5, V31, V311, VERSIONS};
-use crate::hook::{Authorizer, Client};
+use crate::hook::{Client, Grant};
 
 /// Keeps everybody but `admin` from what begins with `secret`.
 struct Secret;
 
-impl Authorizer for Secret {
+impl Judge for Secret {
     fn may_publish(&self, client: &Client, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
         &*client.client_id == "admin" || !topic.as_str().starts_with("secret")
     }
 
-    fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> bool {
-        &*client.client_id == "admin" || !filter.pattern().starts_with("secret")
+    fn may_subscribe(&self, client: &Client, filter: TopicFilter<'_>) -> Grant {
+        grant(&*client.client_id == "admin" || !filter.pattern().starts_with("secret"))
     }
 }
 
 fn guarded() -> Broker {
-    Broker::with(|setup| setup.authorizer = Arc::new(Secret))
+    Broker::with(|setup| setup.authorizer = judged(Secret))
 }
 
 // 3.1.1 [MQTT-3.3.5-2]
@@ -125,19 +125,22 @@ fn each_subscription_is_judged_by_itself() {
 }
 
 #[test]
-fn a_will_is_published_only_if_its_client_may() {
+fn a_client_with_a_will_that_it_may_not_publish_is_refused() {
     for version in VERSIONS {
         let broker = guarded();
         let admin = broker.connect(V5, "admin");
         admin.subscribe("#", 0);
-        for (topic, is_allowed) in [("secret/will", false), ("will", true)] {
+        for (topic, is_allowed) in [("secret/will", false), ("$delayed/5/secret", false), ("will", true)] {
             let mut connect = clean(version, "a");
             connect.will = Some(will(topic, "gone", 0));
-            broker.join(&connect).lose();
             if is_allowed {
+                broker.join(&connect).lose();
                 admin.receive(topic, "gone", 0);
+            } else {
+                broker.send_connect(&connect).expect_refusal(ReasonCode::NotAuthorized);
             }
             admin.expect_nothing();
         }
+        assert_eq!(broker.stat().sessions, 1);
     }
 }

@@ -1,23 +1,18 @@
-use std::sync::Arc;
-
 use lapwing_proto::packet::{QoS, ReasonCode, RetainHandling, SubscriptionOptions};
-use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_proto::topic::TopicName;
 
 use super::broker::{Broker, clean, lasting, will};
+use super::judge::{Judge, judged};
 use super::message::{message, qos};
 use super::{V5, VERSIONS};
-use crate::hook::{Authorizer, Client};
+use crate::hook::Client;
 
 /// Keeps clients from publishing to `secret`.
 struct Secret;
 
-impl Authorizer for Secret {
+impl Judge for Secret {
     fn may_publish(&self, _: &Client, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
         topic.as_str() != "secret"
-    }
-
-    fn may_subscribe(&self, _: &Client, _: TopicFilter<'_>) -> bool {
-        true
     }
 }
 
@@ -144,17 +139,14 @@ fn a_name_that_does_not_say_when_or_where_is_refused() {
 
 #[test]
 fn the_topic_behind_the_delay_is_what_counts() {
-    let broker = Broker::with(|setup| setup.authorizer = Arc::new(Secret));
+    let broker = Broker::with(|setup| setup.authorizer = judged(Secret));
     let client = broker.connect(V5, "a");
     for topic in ["$delayed/5/secret", "$delayed/5/$SYS/a", "$delayed/5/$share/g/a"] {
         assert_eq!(client.publish_message(message(topic, "x").qos(1)), ReasonCode::NotAuthorized);
     }
     let mut connect = clean(V5, "b");
     connect.will = Some(will("$delayed/5/secret", "gone", 0));
-    client.subscribe("#", 0);
-    broker.join(&connect).lose();
-    broker.advance_s(10);
-    client.expect_nothing();
+    broker.send_connect(&connect).expect_refusal(ReasonCode::NotAuthorized);
 }
 
 #[test]

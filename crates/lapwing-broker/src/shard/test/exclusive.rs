@@ -1,23 +1,18 @@
-use std::sync::Arc;
-
-use lapwing_proto::packet::{QoS, ReasonCode, SubscriptionOptions};
-use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_proto::packet::{ReasonCode, SubscriptionOptions};
+use lapwing_proto::topic::TopicFilter;
 
 use super::broker::Broker;
+use super::judge::{Judge, grant, judged};
 use super::message::{message, qos};
 use super::{V5, V31, V311, VERSIONS};
-use crate::hook::{Authorizer, Client};
+use crate::hook::{Client, Grant};
 
 /// Keeps clients from subscribing to `secret`.
 struct Secret;
 
-impl Authorizer for Secret {
-    fn may_publish(&self, _: &Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, _: &Client, filter: TopicFilter<'_>) -> bool {
-        filter.pattern() != "secret"
+impl Judge for Secret {
+    fn may_subscribe(&self, _: &Client, filter: TopicFilter<'_>) -> Grant {
+        grant(filter.pattern() != "secret")
     }
 }
 
@@ -136,7 +131,7 @@ fn retained_messages_come_with_it() {
 #[test]
 fn whether_a_client_may_is_asked_of_what_is_behind_the_prefix() {
     for version in [V311, V5] {
-        let broker = Broker::with(|setup| setup.authorizer = Arc::new(Secret));
+        let broker = Broker::with(|setup| setup.authorizer = judged(Secret));
         let client = broker.connect(version, "a");
         assert!(client.subscribe_with("$exclusive/secret", at(0), None).is_error());
         client.publish("secret", "x", 0);

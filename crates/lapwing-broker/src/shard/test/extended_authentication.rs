@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use lapwing_proto::packet::{Auth, Connect, Disconnect, Packet, QoS, ReasonCode};
-use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_proto::topic::TopicName;
 
 use super::broker::{Broker, clean, lasting, will};
 use super::client::{Client, Received};
+use super::judge::{Judge, judged};
 use super::message::message;
 use super::{V5, V31, V311, VERSIONS};
-use crate::hook::{self, Authenticator, Authorizer, Credentials, Exchange, Identity, Later, Step, Verdict};
+use crate::hook::{self, Authenticator, Credentials, Exchange, Identity, Later, Step, Verdict};
 
 /// Has the method `echo`, and another one that only begins: whoever has not asked for it is let in.
 struct Echo;
@@ -51,13 +52,9 @@ impl Exchange for Echoing {
 /// Allows `nobody` nothing.
 struct NotNobody;
 
-impl Authorizer for NotNobody {
+impl Judge for NotNobody {
     fn may_publish(&self, client: &hook::Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
         client.identity.user_name.as_deref() != Some("nobody")
-    }
-
-    fn may_subscribe(&self, _: &hook::Client, _: TopicFilter<'_>) -> bool {
-        true
     }
 }
 
@@ -437,7 +434,7 @@ fn an_exchange_ends_with_the_broker() {
 fn who_has_authenticated_anew_has_the_rights_that_it_has_now() {
     let broker = Broker::with(|setup| {
         setup.authenticator = Arc::new(Echo);
-        setup.authorizer = Arc::new(NotNobody);
+        setup.authorizer = judged(NotNobody);
     });
     let watch = broker.connect(V5, "watch");
     watch.subscribe("#", 0);

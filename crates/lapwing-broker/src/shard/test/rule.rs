@@ -1,24 +1,23 @@
-use std::sync::Arc;
-
 use lapwing_proto::packet::{QoS, ReasonCode, SubscriptionOptions};
 use lapwing_proto::topic::{TopicFilter, TopicName};
 
 use super::broker::{Broker, clean, lasting, will};
+use super::judge::{Judge, grant, judged};
 use super::message::{message, qos};
 use super::{V5, V311, VERSIONS};
-use crate::hook::{Authorizer, Client};
+use crate::hook::{Client, Grant};
 use crate::rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 
 /// Allows what begins with `new`.
 struct New;
 
-impl Authorizer for New {
+impl Judge for New {
     fn may_publish(&self, _: &Client, topic: TopicName<'_>, _: QoS, _: bool) -> bool {
         topic.as_str().starts_with("new")
     }
 
-    fn may_subscribe(&self, _: &Client, filter: TopicFilter<'_>) -> bool {
-        filter.pattern().starts_with("new")
+    fn may_subscribe(&self, _: &Client, filter: TopicFilter<'_>) -> Grant {
+        grant(filter.pattern().starts_with("new"))
     }
 }
 
@@ -131,7 +130,7 @@ fn a_given_subscription_does_not_replace_the_clients_own() {
 #[test]
 fn clients_may_do_what_they_may_under_the_new_name() {
     let broker = Broker::with(|setup| {
-        setup.authorizer = Arc::new(New);
+        setup.authorizer = judged(New);
         setup.rules = rewriting(AppliesTo::All, &[("old/(.*)", "new/$1"), ("new/secret", "secret")]);
     });
     let client = broker.connect(V5, "a");

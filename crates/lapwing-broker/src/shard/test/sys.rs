@@ -1,25 +1,21 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use lapwing_proto::packet::{QoS, SubscriptionOptions};
-use lapwing_proto::topic::{TopicFilter, TopicName};
+use lapwing_proto::packet::SubscriptionOptions;
+use lapwing_proto::topic::TopicFilter;
 
 use super::broker::{Broker, lasting};
 use super::client::Client;
+use super::judge::{Judge, grant, judged};
 use super::message::qos;
 use super::{V5, V311, VERSIONS};
-use crate::hook::{self, Authorizer};
+use crate::hook::{self, Grant};
 
 /// Keeps everybody but `admin` from `$SYS`.
 struct NotForAll;
 
-impl Authorizer for NotForAll {
-    fn may_publish(&self, _: &hook::Client, _: TopicName<'_>, _: QoS, _: bool) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, client: &hook::Client, filter: TopicFilter<'_>) -> bool {
-        &*client.client_id == "admin" || !filter.pattern().starts_with("$SYS")
+impl Judge for NotForAll {
+    fn may_subscribe(&self, client: &hook::Client, filter: TopicFilter<'_>) -> Grant {
+        grant(&*client.client_id == "admin" || !filter.pattern().starts_with("$SYS"))
     }
 }
 
@@ -138,7 +134,7 @@ fn a_load_is_what_happens_in_a_minute() {
 
 #[test]
 fn the_topics_are_for_who_asks_for_them_and_may() {
-    let broker = Broker::with(|setup| setup.authorizer = Arc::new(NotForAll));
+    let broker = Broker::with(|setup| setup.authorizer = judged(NotForAll));
     broker.start_sys();
     let (admin, client) = (broker.connect(V5, "admin"), broker.connect(V5, "a"));
     client.subscribe("#", 0);

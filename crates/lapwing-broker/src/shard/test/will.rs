@@ -264,16 +264,12 @@ fn a_session_that_stays_gets_its_own_will() {
 }
 
 #[test]
-fn a_will_to_a_name_of_the_server_is_not_published() {
+fn a_will_to_a_name_of_the_server_is_refused() {
     for version in VERSIONS {
         let broker = Broker::new();
-        let watch = broker.connect(V5, "watch");
-        watch.subscribe("$SYS/#", 0);
         let mut connect = clean(version, "a");
         connect.will = Some(will("$SYS/x", "gone", 1));
-        broker.join(&connect).lose();
-        watch.expect_nothing();
-        assert_eq!(broker.stat().messages_dropped.not_authorized, 1);
+        broker.send_connect(&connect).expect_refusal(ReasonCode::NotAuthorized);
     }
 }
 
