@@ -15,6 +15,7 @@ use lapwing_store::Sequence;
 use crate::hook::{Anonymous, Hooks};
 use crate::limit::Limits;
 use crate::mailbox::mailbox;
+use crate::origin::Origin;
 use crate::rule::CompiledRules;
 use crate::shard::{ConnectionId, Shard};
 use crate::sharding::Sharding;
@@ -241,7 +242,8 @@ impl Bench {
 
     /// A client that connects, and whose session is expected on this shard.
     fn connect(&mut self, client_id: &str, shard: usize) -> End {
-        let id = self.shards[0].accept((Ipv4Addr::LOCALHOST, 40_000).into(), true, NOW);
+        let origin = Origin::new((Ipv4Addr::LOCALHOST, 40_000).into(), true, "bench".into());
+        let id = self.shards[0].accept(origin, NOW);
         let mut bytes = Vec::new();
         encode(&Packet::Connect(Connect { keep_alive: 0, ..Connect::new(V311, client_id) }), &mut bytes);
         self.receive((0, id), &bytes);

@@ -3,7 +3,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use lapwing_net::{Address, ListenError, Listener};
+use lapwing_net::{Address, ListenError, Listener, ListenerConfig};
 use lapwing_proto::packet::{EncodeError, PacketId, ProtocolVersion, Publish};
 use lapwing_store::engine::{Engine, EngineError};
 use lapwing_store::{Sequence, Store, Writer};
@@ -27,7 +27,7 @@ use crate::sync::Ordering;
 /// How a broker is to run.
 pub struct Config {
     /// Where it listens.
-    pub listeners: Vec<Address>,
+    pub listeners: Vec<ListenerConfig>,
     /// How the clients are shared out among threads.
     pub sharding: Sharding,
     /// What it allows peers to make grow.
@@ -51,8 +51,9 @@ pub struct StoreConfig {
 impl Default for Config {
     /// Listens on port 1883 of 127.0.0.1, and lets clients on this machine in.
     fn default() -> Self {
+        let address = Address::new("127.0.0.1", lapwing_net::DEFAULT_PORT);
         Self {
-            listeners: vec![Address::new("127.0.0.1", lapwing_net::DEFAULT_PORT)],
+            listeners: vec![ListenerConfig::new("default", address)],
             sharding: Sharding::default(),
             limits: Limits::default(),
             rules: Rules::default(),
@@ -115,8 +116,8 @@ impl Broker {
         config.limits.check().map_err(StartError::Limit)?;
         config.sharding.check().map_err(StartError::Sharding)?;
         let mut listeners = Vec::new();
-        for address in &config.listeners {
-            listeners.extend(Listener::bind(address)?);
+        for listener in &config.listeners {
+            listeners.extend(Listener::bind(listener)?);
         }
         let listening = listeners.iter().map(|listener| listener.local().clone()).collect();
         let rules = config.rules.compile().map_err(StartError::Rule)?;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_net::{Accepted, Listener, Stream};
@@ -15,6 +15,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{Clock, LoadMeter, WallClock};
+use crate::origin::Origin;
 use crate::rate::Rate;
 use crate::shard::{ConnectionId, Shard};
 use crate::sync::Waker;
@@ -220,7 +221,11 @@ impl EventLoop {
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS {
             match self.listeners[index].accept() {
-                Accepted::Stream(stream, peer) => self.add(stream, peer, now),
+                Accepted::Stream(stream, peer) => {
+                    let listener = Arc::clone(self.listeners[index].name());
+                    let origin = Origin::new(peer, stream.is_local(peer), listener);
+                    self.add(stream, origin, now);
+                }
                 Accepted::None => return false,
                 Accepted::Shed => self.report_shortage(now),
                 Accepted::Exhausted => {
@@ -244,8 +249,8 @@ impl EventLoop {
         }
     }
 
-    fn add(&mut self, stream: Stream, peer: SocketAddr, now: Instant) {
-        let id = self.shard.accept(peer, stream.is_local(peer), now);
+    fn add(&mut self, stream: Stream, origin: Origin, now: Instant) {
+        let id = self.shard.accept(origin, now);
         self.watch(id, stream, now);
     }
 

@@ -65,6 +65,11 @@ pub struct Credentials<'a> {
     pub peer: SocketAddr,
     /// Whether the other end is on this machine.
     pub is_local: bool,
+    /// The name of the listener that accepted the connection.
+    pub listener: &'a str,
+    /// The certificate of the client, in DER: one that the listener's authorities have signed, and whose key the client has.
+    /// The certificates between are not there.
+    pub certificate: Option<&'a [u8]>,
     /// The version that it speaks.
     pub version: ProtocolVersion,
     /// The client identifier; made by the broker if the client sent none.
@@ -80,6 +85,7 @@ impl fmt::Debug for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field("peer", &self.peer)
+            .field("listener", &self.listener)
             .field("client_id", &self.client_id)
             .field("user_name", &self.user_name)
             .finish_non_exhaustive()
@@ -335,6 +341,7 @@ mod tests {
     use super::*;
     use crate::limit::Limits;
     use crate::mailbox::mailbox;
+    use crate::origin::Origin;
     use crate::rule::CompiledRules;
     use crate::shard::Shard;
     use crate::sharding::Sharding;
@@ -349,11 +356,13 @@ mod tests {
         let stored = Stored::new(1, None, lapwing_store::Sequence::default());
         let shared = Shared::new(limits, rules, hooks, &Sharding::default(), vec![sender.clone()], stored);
         let mut shard = Shard::new(ShardId(0), Arc::new(shared), mailbox);
-        let connection = shard.accept(peer, false, Instant::default());
+        let connection = shard.accept(Origin::new(peer, false, "lan".into()), Instant::default());
         let is_accepted = |anonymous: Anonymous, is_local| {
             let credentials = Credentials {
                 peer,
                 is_local,
+                listener: "lan",
+                certificate: None,
                 version: ProtocolVersion::V5,
                 client_id: "c",
                 user_name: Some("root"),

@@ -24,6 +24,7 @@ mod limit;
 mod mail;
 mod mailbox;
 mod message;
+mod origin;
 mod permit;
 mod rate;
 mod remnant;
@@ -38,7 +39,7 @@ pub use control::{
     ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
     SessionInfo, SubscriptionCount, SubscriptionInfo,
 };
-pub use lapwing_net::{Address, AddressError, ListenError};
+pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig};
 pub use lapwing_store::Condition;
 pub use limit::{Limits, QueueOverflow};
 pub use message::stored_topic;

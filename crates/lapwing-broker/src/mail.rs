@@ -1,7 +1,6 @@
 //! What other threads tell a shard.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lapwing_net::Stream;
@@ -13,6 +12,7 @@ use lapwing_store::{QueueCount, QueueRead, Sequence, SessionNumber, StoredFlows}
 use crate::control::Inquiry;
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
+use crate::origin::Origin;
 use crate::shard::{ConnectionId, SessionId, SessionKey};
 use crate::shared::{Recipients, StoredRecipients, Target};
 
@@ -66,8 +66,7 @@ impl Mail {
 /// A client that has been let in, on its way to the shard that has its session.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) peer: SocketAddr,
-    pub(crate) is_local: bool,
+    pub(crate) origin: Origin,
     /// The CONNECT, encoded.
     pub(crate) connect: Vec<u8>,
     /// The client identifier, also where the packet has none.

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lapwing_broker::{Address, Broker, Config, Limits, Sharding, Stat};
+use lapwing_broker::{Address, Broker, Config, Limits, ListenerConfig, Sharding, Stat};
 use lapwing_proto::packet::{
     Ack, ConnAck, Connect, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
     Subscription, SubscriptionOptions,
@@ -151,7 +151,7 @@ fn until(mut work: impl FnMut(), is_done: impl Fn() -> bool) {
 fn check(client_ids: &[&str], (slow_shard, publisher_shard): (usize, usize)) {
     let limits = Limits { outbox_bytes_maximum: OUTBOX_BYTES, ..Limits::default() };
     let sharding = Sharding { count: 2, neighbours: 0 };
-    let listeners = vec![Address::new("127.0.0.1", 0)];
+    let listeners = vec![ListenerConfig::new("test", Address::new("127.0.0.1", 0))];
     let broker =
         Broker::start(Config { listeners, limits, sharding, ..Config::default() }).expect("a broker");
     let port = broker.listening()[0].port();

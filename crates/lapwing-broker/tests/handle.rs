@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use lapwing_broker::{Address, Broker, Config, Recipient};
+use lapwing_broker::{Address, Broker, Config, ListenerConfig, Recipient};
 use lapwing_proto::packet::{EncodeError, PayloadFormat, Publish, QoS, TopicAlias};
 use lapwing_proto::topic::TopicName;
 
@@ -48,7 +48,10 @@ impl Client {
 }
 
 fn broker() -> Broker {
-    let config = Config { listeners: vec![Address::new("127.0.0.1", 0)], ..Config::default() };
+    let config = Config {
+        listeners: vec![ListenerConfig::new("test", Address::new("127.0.0.1", 0))],
+        ..Config::default()
+    };
     Broker::start(config).expect("a broker")
 }
 

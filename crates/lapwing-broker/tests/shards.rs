@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Barrier;
 use std::time::Duration;
 
-use lapwing_broker::{Address, Broker, Config, Sharding};
+use lapwing_broker::{Address, Broker, Config, ListenerConfig, Sharding};
 use lapwing_proto::packet::{
     Ack, Connect, Frame, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
     Subscription, SubscriptionOptions,
@@ -146,7 +146,7 @@ fn thousands_of_clients_reach_one_another_on_every_shard() {
     let clients = CLIENTS.min(limit.saturating_sub(200) as usize / 4) / THREADS * THREADS;
     for shards in [2, 4] {
         let sharding = Sharding { count: shards, neighbours: 0 };
-        let listeners = vec![Address::new("127.0.0.1", 0)];
+        let listeners = vec![ListenerConfig::new("test", Address::new("127.0.0.1", 0))];
         let broker = Broker::start(Config { listeners, sharding, ..Config::default() }).expect("a broker");
         let port = broker.listening()[0].port();
         for round in 0..ROUNDS {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use lapwing_broker::{Address, Broker, Config};
+use lapwing_broker::{Address, Broker, Config, ListenerConfig};
 use lapwing_proto::packet::{QoS, ReasonCode};
 
 /// Sends `bytes`, and waits for the answer.
@@ -17,7 +17,10 @@ fn ask(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
 
 #[test]
 fn a_running_broker_counts() {
-    let config = Config { listeners: vec![Address::new("127.0.0.1", 0)], ..Config::default() };
+    let config = Config {
+        listeners: vec![ListenerConfig::new("test", Address::new("127.0.0.1", 0))],
+        ..Config::default()
+    };
     let broker = Broker::start(config).unwrap();
     let port = broker.listening()[0].port();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

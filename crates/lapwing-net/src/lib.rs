@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod config;
 mod dial;
 mod listener;
 mod stream;
 
-pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_WEBSOCKET_PATH, Scheme};
+pub use config::ListenerConfig;
 pub use dial::{BlockingStream, DialError};
 pub use listener::{Accepted, ListenError, Listener, has_ipv6};
 pub use stream::Stream;

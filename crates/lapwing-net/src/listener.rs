@@ -1,12 +1,13 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{Address, Stream};
+use crate::{Address, ListenerConfig, Scheme, Stream};
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -18,6 +19,7 @@ const EAFNOSUPPORT: i32 = 97;
 #[derive(Debug)]
 pub struct Listener {
     listener: mio::net::TcpListener,
+    name: Arc<str>,
     local: Address,
     /// A descriptor to give up when there is no other, so that a waiting connection can be accepted and
     /// closed. Otherwise its client would wait, and the listener would be told of it without end.
@@ -42,6 +44,9 @@ pub enum ListenError {
     /// The address belongs to another machine, or this one has no IPv6.
     #[error("cannot listen on {0}: this machine has no such address")]
     NotAvailable(Address),
+    /// A scheme that there is no listener for.
+    #[error("cannot listen on {0}: only tcp:// is there today")]
+    NotYet(Address),
     /// Anything else.
     #[error("cannot listen on {0}: {1}")]
     Other(Address, io::Error),
@@ -66,13 +71,17 @@ pub fn has_ipv6() -> bool {
 }
 
 impl Listener {
-    /// Listens on every socket address that `address` stands for.
-    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
+    /// Listens on every socket address that the configured one stands for.
+    pub fn bind(config: &ListenerConfig) -> Result<Vec<Self>, ListenError> {
+        let address = &config.address;
+        if address.scheme() != Scheme::Tcp {
+            return Err(ListenError::NotYet(address.clone()));
+        }
         let resolved = address.resolve().map_err(|error| ListenError::Resolve(address.clone(), error))?;
-        resolved.into_iter().map(Self::bind_one).collect()
+        resolved.into_iter().map(|address| Self::bind_one(config, address)).collect()
     }
 
-    fn bind_one(address: SocketAddr) -> Result<Self, ListenError> {
+    fn bind_one(config: &ListenerConfig, address: SocketAddr) -> Result<Self, ListenError> {
         let listen = || -> io::Result<Self> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
@@ -83,11 +92,11 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(BACKLOG)?;
             let listener = mio::net::TcpListener::from_std(socket.into());
-            let local = listener.local_addr()?.into();
-            Ok(Self { listener, local, reserve: reserve() })
+            let local = config.address.at(listener.local_addr()?);
+            Ok(Self { listener, name: Arc::clone(&config.name), local, reserve: reserve() })
         };
         listen().map_err(|error| {
-            let address = Address::from(address);
+            let address = config.address.at(address);
             match error.kind() {
                 io::ErrorKind::AddrInUse => ListenError::Taken(address),
                 io::ErrorKind::PermissionDenied => ListenError::NotPermitted(address),
@@ -98,6 +107,11 @@ impl Listener {
                 _ => ListenError::Other(address, error),
             }
         })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The address that it listens on, with the port that the system chose if it was to choose.

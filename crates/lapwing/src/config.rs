@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use lapwing_broker::hook::Anonymous;
-use lapwing_broker::{Address, Limits, Rules, Sharding};
+use lapwing_broker::{Limits, ListenerConfig, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -159,15 +159,16 @@ impl Config {
             .and_then(|()| self.limits.check())
             .and_then(|()| self.rules.check())
             .map_err(|fault| anyhow!(fault))?;
-        self.addresses()?;
+        self.listeners()?;
         self.admin.address()?;
         Ok(())
     }
 
-    /// The addresses to listen on.
-    pub(crate) fn addresses(&self) -> anyhow::Result<Vec<Address>> {
+    /// Where to listen.
+    pub(crate) fn listeners(&self) -> anyhow::Result<Vec<ListenerConfig>> {
         let parse = |(name, listener): (&String, &Listener)| {
-            listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))
+            let address = listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))?;
+            Ok(ListenerConfig::new(name.as_str(), address))
         };
         self.listeners.iter().map(parse).collect()
     }
@@ -263,7 +264,9 @@ mod tests {
         let config = load(file, &["limits.receive_maximum=9", "listeners.b.bind=y:2"]).unwrap();
         assert_eq!(config.limits.receive_maximum, 9);
         assert_eq!(config.limits.packet_size_maximum, 1000);
-        assert_eq!(config.addresses().unwrap(), [Address::new("x", 1), Address::new("y", 2)]);
+        let listeners = config.listeners().unwrap();
+        let listeners: Vec<_> = listeners.iter().map(|it| (&*it.name, it.address.to_string())).collect();
+        assert_eq!(listeners, [("a", "tcp://x:1".to_owned()), ("b", "tcp://y:2".to_owned())]);
     }
 
     #[test]

@@ -145,10 +145,12 @@ impl Shard {
 
     fn begin_again(&self, id: ConnectionId, method: &str) -> Option<Box<dyn Exchange>> {
         let connection = self.connection(id)?;
-        let open = connection.open()?;
+        let (open, origin) = (connection.open()?, &connection.origin);
         let credentials = Credentials {
-            peer: connection.peer,
-            is_local: connection.is_local,
+            peer: origin.peer,
+            is_local: origin.is_local,
+            listener: &origin.listener,
+            certificate: origin.certificate.as_deref(),
             version: open.link.version,
             client_id: &open.client.client_id,
             user_name: open.client.identity.user_name.as_deref(),

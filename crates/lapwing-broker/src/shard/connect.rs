@@ -108,15 +108,17 @@ impl Shard {
     }
 
     fn credentials<'a>(
-        &self,
+        &'a self,
         id: ConnectionId,
         connect: &Connect<'a>,
         client_id: &'a str,
     ) -> Option<Credentials<'a>> {
-        let connection = self.connection(id)?;
+        let origin = &self.connection(id)?.origin;
         Some(Credentials {
-            peer: connection.peer,
-            is_local: connection.is_local,
+            peer: origin.peer,
+            is_local: origin.is_local,
+            listener: &origin.listener,
+            certificate: origin.certificate.as_deref(),
             version: connect.version,
             client_id,
             user_name: connect.user_name,
@@ -201,7 +203,7 @@ impl Shard {
         identity: Identity,
         authentication_data: Option<&[u8]>,
     ) {
-        let Some(peer) = self.connection(id).map(|connection| connection.peer) else {
+        let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else {
             return self.shared.registry.release(key);
         };
         if !self.is_owner(key, &identity) {
@@ -474,9 +476,9 @@ impl Shard {
         }
         self.stat.clients_refused.count(reason_code);
         if let (Some(observer), Some(connection)) = (&self.shared.hooks.observer, self.connection(id)) {
-            observer.observe(&Event::Refused { peer: connection.peer, reason_code, reason: fault });
+            observer.observe(&Event::Refused { peer: connection.origin.peer, reason_code, reason: fault });
         }
-        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = &*excerpt(client_id);
             let user_name = user_name.map(excerpt);

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
@@ -10,6 +9,7 @@ use super::route::RoutePlace;
 use super::session::SessionKey;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Exchange, Identity, Permit};
+use crate::origin::Origin;
 use crate::shared::ShardId;
 
 /// A packet's type and its remaining length.
@@ -19,9 +19,7 @@ const FIXED_HEADER_MAXIMUM: usize = 5;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    pub(super) peer: SocketAddr,
-    /// Whether the other end is on this machine.
-    pub(super) is_local: bool,
+    pub(super) origin: Origin,
     pub(super) phase: Phase,
     /// What has arrived and is not yet handled: the beginning of a packet, or all that waits for a verdict.
     pub(super) tail: Vec<u8>,
@@ -203,11 +201,10 @@ impl From<Link> for Agreement {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, peer: SocketAddr, is_local: bool, now: Instant) -> Self {
+    pub(super) fn new(id: ConnectionId, origin: Origin, now: Instant) -> Self {
         Self {
             id,
-            peer,
-            is_local,
+            origin,
             phase: Phase::AwaitingConnect,
             tail: Vec::new(),
             outbox: Outbox::default(),

@@ -55,7 +55,7 @@ impl Shard {
     }
 
     pub(super) fn log_fault(&mut self, id: ConnectionId, reason_code: ReasonCode, fault: &dyn Display) {
-        let Some(peer) = self.connection(id).map(|connection| connection.peer) else { return };
+        let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else { return };
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = self.client_id(id);
             tracing::warn!(%peer, client_id, %reason_code, suppressed, "connection closed: {fault}");

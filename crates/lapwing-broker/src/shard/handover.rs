@@ -47,12 +47,11 @@ impl Shard {
         if !matches!(connection.phase, Phase::Departing(_)) {
             return None; // it has ended meanwhile
         }
-        let Connection { peer, is_local, phase, tail, outbox, .. } = self.connections.remove(id.index())?;
+        let Connection { origin, phase, tail, outbox, .. } = self.connections.remove(id.index())?;
         let Phase::Departing(departing) = phase else { return None };
         let Departing { shard, pending, identity, authentication_data, .. } = *departing;
         let arrival = Arrival {
-            peer,
-            is_local,
+            origin,
             connect: pending.connect,
             client_id: pending.client_id,
             identity,
@@ -75,7 +74,7 @@ impl Shard {
 
     /// A client comes whose session is, or will be, on this shard.
     pub(super) fn arrive(&mut self, arrival: Arrival, stream: Option<Stream>) {
-        let Arrival { peer, is_local, client_id, identity, .. } = arrival;
+        let Arrival { origin, client_id, identity, .. } = arrival;
         let key = SessionKey::new(&identity, &client_id);
         let mut input = &arrival.connect[..];
         let frame = Frame::split(&mut input, MAXIMUM_PACKET_SIZE).ok().flatten();
@@ -83,7 +82,7 @@ impl Shard {
         let Some(connect) = connect.filter(|_| !self.is_shutting_down) else {
             return self.shared.registry.release(&key); // the connection ends with its socket
         };
-        let id = self.add_connection(peer, is_local);
+        let id = self.add_connection(origin);
         if let Some(connection) = self.connection_mut(id) {
             connection.tail = arrival.tail;
             connection.outbox.bytes().extend_from_slice(&arrival.outbox);

@@ -41,7 +41,6 @@ mod will;
 mod test;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +72,7 @@ use crate::clock::WallClock;
 use crate::hook::{Client, Event};
 use crate::mail::Mail;
 use crate::mailbox::Mailbox;
+use crate::origin::Origin;
 use crate::rate::Rate;
 use crate::shared::{ShardId, Shared};
 
@@ -222,17 +222,17 @@ impl Shard {
     }
 
     /// A connection has been accepted.
-    pub(crate) fn accept(&mut self, peer: SocketAddr, is_local: bool, now: Instant) -> ConnectionId {
+    pub(crate) fn accept(&mut self, origin: Origin, now: Instant) -> ConnectionId {
         self.now = now;
         self.stat.connections_accepted += 1;
-        self.add_connection(peer, is_local)
+        self.add_connection(origin)
     }
 
-    fn add_connection(&mut self, peer: SocketAddr, is_local: bool) -> ConnectionId {
+    fn add_connection(&mut self, origin: Origin) -> ConnectionId {
         let (serial, now) = (self.next_serial(), self.now);
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
-        entry.insert(Connection::new(id, peer, is_local, now));
+        entry.insert(Connection::new(id, origin, now));
         let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
         self.set_connection_timer(id, now + timeout);
         id

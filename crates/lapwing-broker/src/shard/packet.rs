@@ -125,7 +125,7 @@ impl Shard {
         let size = out.len() - start;
         if encoded.is_err() || size as u64 > u64::from(maximum) {
             out.truncate(start);
-            tracing::debug!(peer = %connection.peer, size, maximum, "a packet is larger than the client takes");
+            tracing::debug!(peer = %connection.origin.peer, size, maximum, "a packet is larger than the client takes");
             return;
         }
         self.stat.packets_sent += 1;

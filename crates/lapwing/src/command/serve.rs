@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use lapwing_broker::hook::{Anonymous, Hooks};
-use lapwing_broker::{Address, Broker, StoreConfig};
+use lapwing_broker::{Address, Broker, ListenerConfig, StoreConfig};
+use lapwing_net::DEFAULT_PORT;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -55,9 +56,9 @@ impl Serve {
         let store = store::open(&config.store, data)?;
         // Before the listeners, so that no signal finds the broker without a handler.
         let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
-        let addresses = if self.listen.is_empty() { config.addresses()? } else { self.listen };
+        let listeners = listeners(&config, self.listen)?;
         let admin = admin::open(&config, data)?;
-        let broker = start(&config, addresses, store)?;
+        let broker = start(&config, listeners, store)?;
         announce(&broker, &config);
         let admin = admin.map(|admin| admin.start(&broker, config.admin.metrics_public)).transpose()?;
         let signal = wait(&broker, signals)?;
@@ -107,9 +108,11 @@ fn raise_descriptors() {
     }
 }
 
-fn start(config: &Config, addresses: Vec<Address>, store: Option<StoreConfig>) -> anyhow::Result<Broker> {
-    let port = 1883;
-    let listeners = if addresses.is_empty() { loopback(port) } else { addresses };
+fn start(
+    config: &Config,
+    listeners: Vec<ListenerConfig>,
+    store: Option<StoreConfig>,
+) -> anyhow::Result<Broker> {
     Ok(Broker::start(lapwing_broker::Config {
         listeners,
         sharding: config.sharding.clone(),
@@ -120,13 +123,20 @@ fn start(config: &Config, addresses: Vec<Address>, store: Option<StoreConfig>) -
     })?)
 }
 
-/// The loopback addresses of this machine, which may have no IPv6.
-fn loopback(port: u16) -> Vec<Address> {
-    let mut addresses = vec![Address::new("127.0.0.1", port)];
-    if lapwing_net::has_ipv6() {
-        addresses.push(Address::new("::1", port));
+/// Where to listen: what the command line says, or else the configuration, or else the loopback addresses of this machine,
+/// which may have no IPv6.
+fn listeners(config: &Config, listen: Vec<Address>) -> anyhow::Result<Vec<ListenerConfig>> {
+    if !listen.is_empty() {
+        // Whatever needs to call them by a name has the address.
+        return Ok(listen.into_iter().map(|it| ListenerConfig::new(it.to_string(), it)).collect());
     }
-    addresses
+    let configured = config.listeners()?;
+    if !configured.is_empty() {
+        return Ok(configured);
+    }
+    let hosts = if lapwing_net::has_ipv6() { &["127.0.0.1", "::1"][..] } else { &["127.0.0.1"] };
+    let listener = |host: &&str| ListenerConfig::new("default", Address::new(*host, DEFAULT_PORT));
+    Ok(hosts.iter().map(listener).collect())
 }
 
 fn announce(broker: &Broker, config: &Config) {

@@ -20,6 +20,7 @@ use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observe
 use crate::limit::Limits;
 use crate::mail::Mail;
 use crate::mailbox::MailboxSender;
+use crate::origin::Origin;
 use crate::rule::Rules;
 use crate::shard::{ConnectionId, Shard, Stat};
 use crate::shared::{ShardId, Shared, Stored};
@@ -282,7 +283,7 @@ fn shards() -> usize {
 impl World {
     pub(super) fn accept(&mut self) -> WireId {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        let connection = self.shards[0].accept(peer, true, self.now);
+        let connection = self.shards[0].accept(Origin::new(peer, true, "test".into()), self.now);
         let id = self.wires.len();
         self.wires.insert(id, Wire { connection: Some(connection), ..Wire::default() });
         self.wire_by_connection.insert((0, connection), id);

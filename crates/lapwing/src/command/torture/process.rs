@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 use lapwing_client::Address;
-use lapwing_net::Listener;
+use lapwing_net::{Listener, ListenerConfig};
 
 /// How much of the broker's own log is shown when it has ended by itself.
 const LAST_LINES: usize = 5;
@@ -132,7 +132,8 @@ fn text(path: &Path) -> Result<String> {
 
 /// A port of the loopback address that nobody listens on.
 fn free_port() -> Result<u16> {
-    let listeners = Listener::bind(&Address::new("127.0.0.1", 0)).context("there is no free port")?;
+    let listeners = Listener::bind(&ListenerConfig::new("free", Address::new("127.0.0.1", 0)))
+        .context("there is no free port")?;
     Ok(listeners.first().context("there is no loopback address")?.local().port())
 }
 

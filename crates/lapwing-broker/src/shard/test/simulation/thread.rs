@@ -12,6 +12,7 @@ use super::super::random::Random;
 use super::network::Network;
 use super::schedule::{Number, Schedule};
 use crate::mailbox::{Mailbox, mailbox};
+use crate::origin::Origin;
 use crate::shard::connection::Phase;
 use crate::shard::{ConnectionId, Shard};
 use crate::shared::{ShardId, Shared, Stored};
@@ -192,7 +193,7 @@ impl Loop {
         self.shard.continue_unfinished(NOW);
         self.shard.handle_mail(NOW);
         for (connection, _) in self.shard.take_arrived() {
-            let id = self.shard.connection(connection).map(|it| it.peer.port().into());
+            let id = self.shard.connection(connection).map(|it| it.origin.peer.port().into());
             self.watch(id.unwrap(), connection);
         }
         for connection in self.ready() {
@@ -234,7 +235,7 @@ impl Loop {
         drop(lines);
         for id in new {
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, id as u16));
-            let connection = self.shard.accept(peer, true, NOW);
+            let connection = self.shard.accept(Origin::new(peer, true, "test".into()), NOW);
             self.with(id, |line| line.is_new = false);
             self.watch(id, connection);
         }

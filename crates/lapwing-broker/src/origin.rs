@@ -1,0 +1,22 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where a connection comes from, as far as what carries it knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// Whether the other end is on this machine.
+    pub(crate) is_local: bool,
+    /// The name of the listener that accepted it.
+    pub(crate) listener: Arc<str>,
+    /// The certificate that the client has proved to be its own, in DER.
+    pub(crate) certificate: Option<Arc<[u8]>>,
+}
+
+impl Origin {
+    /// Without a certificate.
+    pub(crate) fn new(peer: SocketAddr, is_local: bool, listener: Arc<str>) -> Self {
+        Self { peer, is_local, listener, certificate: None }
+    }
+}
