@@ -5,6 +5,8 @@ mod admin;
 mod command;
 mod config;
 mod exit;
+mod prompt;
+mod security;
 mod store;
 
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Command {
     Status(command::admin::Status),
     Client(command::admin::ClientCommand),
     Retained(command::admin::RetainedCommand),
+    Passwd(command::passwd::Passwd),
+    Acl(command::acl::Acl),
     Config(command::config::ConfigCommand),
     Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Client(client) => client.run(),
         Command::Retained(retained) => retained.run(),
+        Command::Passwd(passwd) => passwd.run(),
+        Command::Acl(acl) => acl.run(),
         Command::Config(config) => config.run(),
         Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),

@@ -1,6 +1,8 @@
 //! What clients may do: rules, and what they are for each client.
 
+mod case;
 mod coverage;
+mod explain;
 mod mosquitto;
 mod pattern;
 mod rule;
@@ -12,6 +14,8 @@ mod template;
 #[cfg(test)]
 mod test;
 
+pub use case::Case;
+pub use explain::{Action, Answer, Explanation};
 pub use mosquitto::MosquittoFile;
 pub use rule::{Actions, Effect, Messages, Rule};
 pub use rule_file::RuleFile;

@@ -1,8 +1,10 @@
 //! The subcommands, a file each.
 
+pub(crate) mod acl;
 pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
+pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod store;
