@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use lapwing_broker::hook::Anonymous;
+use lapwing_auth::{Authentication, Method, Permissions};
 use lapwing_broker::{Limits, ListenerConfig, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+use crate::security;
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     /// Who is let in.
     pub(crate) authentication: Authentication,
+    /// What clients may do.
+    pub(crate) permissions: Permissions,
     /// How the clients are shared out among threads.
     pub(crate) sharding: Sharding,
     /// How sessions and messages are stored that are to outlive the process.
@@ -48,6 +52,10 @@ pub(crate) struct Listener {
     /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
     /// `127.0.0.1` and `::1` on port 1883.
     pub(crate) bind: String,
+    /// The methods by which clients of this listener can show who they are, in this order, in place of all that are configured:
+    /// `password`; and `anonymous` for what `authentication.anonymous` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authentication: Option<Vec<Method>>,
 }
 
 /// The admin channel: health, metrics and an HTTP API.
@@ -59,14 +67,6 @@ pub(crate) struct Admin {
     pub(crate) listen: Option<String>,
     /// Whether `/metrics` needs no token.
     pub(crate) metrics_public: bool,
-}
-
-/// Who is let in.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Authentication {
-    /// Who is let in without further proof of who they are: nobody, clients on this machine, or everybody.
-    pub(crate) anonymous: Anonymous,
 }
 
 /// How sessions and messages are stored that are to outlive the process.
@@ -160,6 +160,7 @@ impl Config {
             .and_then(|()| self.rules.check())
             .map_err(|fault| anyhow!(fault))?;
         self.listeners()?;
+        security::config(self).check()?;
         self.admin.address()?;
         Ok(())
     }
@@ -248,6 +249,8 @@ fn merge(under: &mut Table, over: Table) {
 
 #[cfg(test)]
 mod tests {
+    use lapwing_broker::hook::Anonymous;
+
     use super::*;
 
     fn load(file: &str, settings: &[&str]) -> anyhow::Result<Config> {

@@ -5,6 +5,8 @@ mod admin;
 mod command;
 mod config;
 mod exit;
+mod prompt;
+mod security;
 mod store;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ enum Command {
     Client(command::admin::ClientCommand),
     Ban(command::admin::BanCommand),
     Retained(command::admin::RetainedCommand),
+    Passwd(command::passwd::Passwd),
+    Acl(command::acl::Acl),
     Config(command::config::ConfigCommand),
     Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Command::Client(client) => client.run(),
         Command::Ban(ban) => ban.run(),
         Command::Retained(retained) => retained.run(),
+        Command::Passwd(passwd) => passwd.run(),
+        Command::Acl(acl) => acl.run(),
         Command::Config(config) => config.run(),
         Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),

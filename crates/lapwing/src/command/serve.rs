@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lapwing_broker::hook::{Anonymous, Hooks};
+use lapwing_auth::Security;
+use lapwing_broker::hook::Hooks;
 use lapwing_broker::{Address, Broker, ListenerConfig, StoreConfig};
 use lapwing_net::DEFAULT_PORT;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -15,7 +16,7 @@ use signal_hook::low_level::signal_name;
 
 use crate::admin;
 use crate::config::{Config, Durability, LogLevel, variable};
-use crate::store;
+use crate::{security, store};
 
 /// Run the broker.
 ///
@@ -52,14 +53,15 @@ impl Serve {
             tracing::warn!("{sentence}");
         }
         raise_descriptors();
+        let security = Security::open(security::config(&config))?;
         let data = self.data.as_deref().or(config.data.as_deref());
         let store = store::open(&config.store, data)?;
         // Before the listeners, so that no signal finds the broker without a handler.
         let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
         let listeners = listeners(&config, self.listen)?;
         let admin = admin::open(&config, data)?;
-        let broker = start(&config, listeners, store)?;
-        announce(&broker, &config);
+        let broker = start(&config, listeners, &security, store)?;
+        announce(&broker, &config, &security);
         let admin = admin.map(|admin| admin.start(&broker, config.admin.metrics_public)).transpose()?;
         let signal = wait(&broker, signals)?;
         tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
@@ -111,6 +113,7 @@ fn raise_descriptors() {
 fn start(
     config: &Config,
     listeners: Vec<ListenerConfig>,
+    security: &Security,
     store: Option<StoreConfig>,
 ) -> anyhow::Result<Broker> {
     Ok(Broker::start(lapwing_broker::Config {
@@ -119,7 +122,11 @@ fn start(
         limits: config.limits.clone(),
         listener_limits: std::collections::BTreeMap::new(),
         rules: config.rules.clone(),
-        hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
+        hooks: Hooks {
+            authenticator: Arc::new(security.clone()),
+            authorizer: Arc::new(security.clone()),
+            ..Hooks::default()
+        },
         store,
     })?)
 }
@@ -140,20 +147,12 @@ fn listeners(config: &Config, listen: Vec<Address>) -> anyhow::Result<Vec<Listen
     Ok(hosts.iter().map(listener).collect())
 }
 
-fn announce(broker: &Broker, config: &Config) {
+fn announce(broker: &Broker, config: &Config, security: &Security) {
     tracing::info!("Lapwing {}", env!("CARGO_PKG_VERSION"));
     for address in broker.listening() {
         tracing::info!("listening on {address}");
     }
-    match config.authentication.anonymous {
-        Anonymous::None => tracing::info!("no client is let in: authentication.anonymous is \"none\""),
-        Anonymous::Loopback => tracing::info!(
-            "clients on this machine are let in, whatever user name and password they present; all others are refused"
-        ),
-        Anonymous::All => tracing::warn!(
-            "everybody who can reach these addresses is let in: authentication.anonymous is \"all\""
-        ),
-    }
+    security::announce(security);
     match config.store.durability {
         Durability::Fsync => {}
         Durability::Os => tracing::warn!(
