@@ -8,10 +8,12 @@ mod address;
 mod config;
 mod dial;
 mod listener;
+mod service_manager;
 mod stream;
 
 pub use address::{Address, AddressError, DEFAULT_PORT, DEFAULT_WEBSOCKET_PATH, Scheme};
 pub use config::ListenerConfig;
 pub use dial::{BlockingStream, DialError};
 pub use listener::{Accepted, ListenError, Listener, has_ipv6};
+pub use service_manager::{ServiceState, notify_service_manager};
 pub use stream::Stream;

@@ -1,5 +1,6 @@
 //! The configuration: one typed tree, from a file, the environment and flags, in this order.
 
+mod difference;
 mod fault;
 mod key;
 pub(crate) mod reference;
@@ -15,6 +16,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+pub(crate) use self::difference::Difference;
 
 use crate::security;
 
@@ -113,6 +116,16 @@ pub(crate) enum Durability {
 pub(crate) struct Log {
     /// The least important lines that are written.
     pub(crate) level: LogLevel,
+    /// How they are written: for people, or as JSON with an object on each line.
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
