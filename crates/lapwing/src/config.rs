@@ -2,6 +2,7 @@
 
 mod fault;
 mod key;
+mod listener;
 pub(crate) mod reference;
 pub(crate) mod variable;
 
@@ -15,6 +16,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+use listener::Listener;
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,15 +42,6 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     /// What is logged.
     pub(crate) log: Log,
-}
-
-/// A place to listen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listener {
-    /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
-    /// `127.0.0.1` and `::1` on port 1883.
-    pub(crate) bind: String,
 }
 
 /// The admin channel: health, metrics and an HTTP API.
@@ -166,11 +160,7 @@ impl Config {
 
     /// Where to listen.
     pub(crate) fn listeners(&self) -> anyhow::Result<Vec<ListenerConfig>> {
-        let parse = |(name, listener): (&String, &Listener)| {
-            let address = listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))?;
-            Ok(ListenerConfig::new(name.as_str(), address))
-        };
-        self.listeners.iter().map(parse).collect()
+        self.listeners.iter().map(|(name, listener)| listener.parse(name)).collect()
     }
 }
 

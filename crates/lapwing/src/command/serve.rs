@@ -27,7 +27,8 @@ use crate::store;
 /// over the earlier ones. `lapwing config show` prints what holds.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
+    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT,
+    /// ws://HOST:PORT/PATH or unix:PATH; port 0 takes a free one. TLS needs the configuration
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
     /// The directory for what outlives the process; made if it is not there
@@ -43,6 +44,8 @@ pub(crate) struct Serve {
 
 /// Fewer descriptors than these are worth a word at the start.
 const FEW_DESCRIPTORS: u64 = 1024;
+/// How often the files of certificates are looked at.
+const CERTIFICATE_INTERVAL_S: u64 = 5;
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -175,12 +178,18 @@ fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<i32> {
             }
         }
     })?;
-    loop {
+    let control = broker.control();
+    for second in 1_u64.. {
         match receiver.recv_timeout(Duration::from_secs(1)) {
-            Err(RecvTimeoutError::Timeout) if broker.is_running() => {}
+            Err(RecvTimeoutError::Timeout) if broker.is_running() => {
+                if second.is_multiple_of(CERTIFICATE_INTERVAL_S) {
+                    control.refresh_certificates(false);
+                }
+            }
             Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
             Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
             Ok(signal) => return Ok(signal),
         }
     }
+    bail!("signals are not heard any more")
 }
