@@ -29,7 +29,8 @@ use crate::{log, security, store};
 /// over the earlier ones. `lapwing config show` prints what holds.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
+    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT,
+    /// ws://HOST:PORT/PATH or unix:PATH; port 0 takes a free one. TLS needs the configuration
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
     /// The directory for what outlives the process; made if it is not there
@@ -45,6 +46,8 @@ pub(crate) struct Serve {
 
 /// Fewer descriptors than these are worth a word at the start.
 const FEW_DESCRIPTORS: u64 = 1024;
+/// How often the files of certificates are looked at.
+const CERTIFICATE_INTERVAL_S: u64 = 5;
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -104,7 +107,7 @@ fn start(
         listeners,
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
-        listener_limits: std::collections::BTreeMap::new(),
+        listener_limits: config.listener_limits(),
         rules: config.rules.clone(),
         hooks: Hooks {
             authenticator: Arc::new(security.clone()),
@@ -173,9 +176,14 @@ fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::R
             is_stopping = !is_reload;
         }
     })?;
-    loop {
+    let control = broker.control();
+    for second in 1_u64.. {
         match receiver.recv_timeout(Duration::from_secs(1)) {
-            Err(RecvTimeoutError::Timeout) if broker.is_running() => {}
+            Err(RecvTimeoutError::Timeout) if broker.is_running() => {
+                if second.is_multiple_of(CERTIFICATE_INTERVAL_S) {
+                    control.refresh_certificates(false);
+                }
+            }
             Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
             Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
             // What is wrong is in the log.
@@ -183,4 +191,5 @@ fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::R
             Ok(signal) => return Ok(signal),
         }
     }
+    bail!("signals are not heard any more")
 }
