@@ -23,7 +23,8 @@ pub fn websocket_request(data: &[u8]) {
     assert_eq!(whole, read(data, usize::from(size) + 1));
     if let Some(end) = whole.reply.windows(2).position(|window| window == b"\r\n") {
         assert!(whole.reply[..end].starts_with(b"HTTP/1.1 "));
-        assert_eq!(whole.reply.starts_with(b"HTTP/1.1 101 "), whole.fault.is_none());
+        // What comes behind a request that is granted may be at fault as well.
+        assert!(whole.reply.starts_with(b"HTTP/1.1 101 ") || whole.fault.is_some());
     }
 }
 
@@ -59,7 +60,8 @@ struct Outcome {
 fn read(bytes: &[u8], size: usize) -> Outcome {
     let mut session = WebSocketSession::new("/mqtt".into(), std::sync::Arc::default());
     let mut outcome = Outcome { payload: Vec::new(), reply: Vec::new(), fault: None };
-    for piece in bytes.chunks(size.max(1)) {
+    // Behind the last piece an empty one: a fault comes after what was before it.
+    for piece in bytes.chunks(size.max(1)).chain([&[][..]]) {
         let mut piece = piece.to_vec();
         let result: Result<usize, WebSocketFault> = session.process(&mut piece);
         if outcome.reply.is_empty() {
@@ -93,22 +95,28 @@ mod tests {
     /// Frames and headers with a fault somewhere, so that not all ends at the first byte.
     fn nearly(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
         let change = (any::<prop::sample::Index>(), any::<u8>());
-        (any::<u8>(), prop::collection::vec(change, 0..3), prop::collection::vec(any::<u8>(), 0..50)).prop_map(
-            move |(size, changes, more)| {
+        (any::<u8>(), prop::collection::vec(change, 0..3), prop::collection::vec(any::<u8>(), 0..50))
+            .prop_map(move |(size, changes, more)| {
                 let mut changed = bytes.clone();
                 for (at, byte) in changes {
                     let at = at.index(changed.len());
                     changed[at] = byte;
                 }
                 [&[size][..], &changed, &more].concat()
-            },
-        )
+            })
     }
 
     fn frames() -> Vec<u8> {
-        let masked = |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
-        [masked(2, b"one"), masked(0x89, b"ping"), masked(0x80, b"two"), masked(0x82, b"three"), masked(0x88, &[3, 232])]
-            .concat()
+        let masked =
+            |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+        [
+            masked(2, b"one"),
+            masked(0x89, b"ping"),
+            masked(0x80, b"two"),
+            masked(0x82, b"three"),
+            masked(0x88, &[3, 232]),
+        ]
+        .concat()
     }
 
     proptest! {
