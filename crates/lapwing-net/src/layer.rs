@@ -104,7 +104,7 @@ impl Layers {
             if count == 0 {
                 flushed.map_err(ReceiveError::Lost)?;
             }
-            let is_all = end < buffer.len() && !self.has_ended();
+            let is_all = end < buffer.len() && !self.has_ended() && !self.is_failing();
             // However much a peer sends that is nothing, others get their turn.
             return if count == 0 && is_all {
                 Ok(Received::Nothing)
@@ -141,6 +141,12 @@ impl Layers {
     fn has_ended(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_ended())
             || self.websocket.as_ref().is_some_and(WebSocketSession::has_ended)
+    }
+
+    /// Whether a fault is still to be reported.
+    fn is_failing(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_failing())
+            || self.websocket.as_ref().is_some_and(WebSocketSession::is_failing)
     }
 
     /// Whether a handshake, whatever its kind, is still under way.

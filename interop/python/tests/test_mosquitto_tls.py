@@ -23,9 +23,9 @@ def options(place, ca, pair=None) -> list[str]:
     return ["-h", place.host, "-p", str(place.port), "--cafile", ca, *shown]
 
 
-def publish(place, ca, pair=None, payload="hello") -> int:
+def publish(place, ca, pair=None, payload="hello", *more: str) -> int:
     """The status of mosquitto_pub."""
-    command = ["mosquitto_pub", *options(place, ca, pair), "-t", "a", "-m", payload, "-q", "1"]
+    command = ["mosquitto_pub", *options(place, ca, pair), "-t", "a", "-m", payload, "-q", "1", *more]
     return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S).returncode
 
 
@@ -33,31 +33,22 @@ def publish(place, ca, pair=None, payload="hello") -> int:
 def subscriber(secure_broker, authority):
     """A mosquitto_sub with a certificate of its own, which is subscribed."""
     place = secure_broker.at("tls", "127.0.0.2")
-    assert publish(place, authority.file, authority.client, "ready") == 0
-    command = ["mosquitto_sub", *options(place, authority.file, authority.client), "-t", "a", "-d"]
-    running = Subscriber(command)
-    while "SUBACK" not in running.line():
-        pass
+    # A retained message shows that the subscription is made.
+    assert publish(place, authority.file, authority.client, "ready", "-r") == 0
+    running = Subscriber(["mosquitto_sub", *options(place, authority.file, authority.client), "-t", "a"])
+    assert running.line() == "ready"
     yield running
     running.terminate()
-
-
-def payload(running: Subscriber) -> str:
-    """The next payload, between the lines of -d."""
-    while True:
-        line = running.line()
-        if not line.startswith(("Client ", "Subscribed ")):
-            return line
 
 
 def test_with_certificates_on_both_ends(secure_broker, authority, subscriber):
     place = secure_broker.at("tls", "127.0.0.2")
     assert publish(place, authority.file, authority.client) == 0
-    assert payload(subscriber) == "hello"
+    assert subscriber.line() == "hello"
     assert publish(place, authority.file, authority.revoked) != 0
     assert publish(place, authority.file) != 0
     assert publish(secure_broker.at("tls"), authority.file, payload="from the other listener") == 0
-    assert payload(subscriber) == "from the other listener"
+    assert subscriber.line() == "from the other listener"
 
 
 def test_a_new_certificate_is_for_new_connections(tmp_path, secure_broker, authority, subscriber):
@@ -70,7 +61,7 @@ def test_a_new_certificate_is_for_new_connections(tmp_path, secure_broker, autho
         shutil.copy(other.server.certificate, authority.server.certificate)
         secure_broker.wait_for_log(re.compile("the certificates have been read again.*listener=tls"), 20)
         assert publish(place, other.file, payload="by the new one") == 0
-        assert payload(subscriber) == "by the new one"
+        assert subscriber.line() == "by the new one"
         assert publish(place, authority.file) != 0
     finally:
         for path, content in kept.items():

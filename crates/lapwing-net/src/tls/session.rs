@@ -33,6 +33,8 @@ pub(crate) struct TlsSession {
     tail: Vec<u8>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     phase: Phase,
+    /// What came behind plaintext that has been given.
+    fault: Option<rustls::Error>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl TlsSession {
         verifier: Option<Arc<dyn ClientCertVerifier>>,
     ) -> Result<Self, rustls::Error> {
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Self { connection, tail: Vec::new(), verifier, phase: Phase::Fresh })
+        Ok(Self { connection, tail: Vec::new(), verifier, phase: Phase::Fresh, fault: None })
     }
 
     /// Puts what was kept into `buffer`; from where on what comes next has its place.
@@ -87,6 +89,9 @@ impl TlsSession {
         end: usize,
         out: &mut Vec<u8>,
     ) -> Result<usize, TlsFault> {
+        if let Some(error) = self.fault.take() {
+            return Err(error.into());
+        }
         if self.phase == Phase::Fresh && end > HEADROOM {
             recognise(&buffer[HEADROOM..end])?;
             self.phase = Phase::Handshake;
@@ -130,7 +135,14 @@ impl TlsSession {
             }
         }
         if let Some(error) = fault {
-            return Err(error.into());
+            // So that it does not matter whether they came together.
+            let is_open = plaintext > 0 && self.phase == Phase::Open;
+            return if is_open {
+                self.fault = Some(error);
+                Ok(plaintext)
+            } else {
+                Err(error.into())
+            };
         }
         if end - start > TAIL_MAXIMUM {
             return Err(TlsFault::Size);
@@ -162,6 +174,11 @@ impl TlsSession {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next call of [`process`](Self::process) gives an error, whatever comes.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// Whether the handshake is still under way.
@@ -291,6 +308,9 @@ fn explain_certificate(error: &CertificateError) -> String {
         CertificateError::Revoked => "it has been revoked".into(),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it is for another host ({error})")
+        }
+        error if format!("{error:?}").contains("CaUsedAsEndEntity") => {
+            "it is that of an authority, which signs others and shows none itself (openssl req -x509 makes such)".into()
         }
         error if format!("{error:?}").contains("UnsupportedCertVersion") => {
             "it is of version 1 of X.509; make it anew with extensions (openssl x509 -req -extfile ...)"

@@ -37,6 +37,8 @@ pub(super) struct FrameReader {
     /// Of a control frame whose payload has not all arrived.
     control: Vec<u8>,
     has_closed: bool,
+    /// Why nothing more is taken.
+    fault: Option<FrameFault>,
 }
 
 /// What was in some bytes.
@@ -93,41 +95,56 @@ impl FrameReader {
             remaining: 0,
             control: Vec::new(),
             has_closed: false,
+            fault: None,
         }
     }
 
-    /// Takes frames, or parts of them, and moves what they carry to the front of `bytes`.
+    /// Whether the next call gives an error.
+    pub(super) fn is_failing(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Takes frames, or parts of them, and moves what they carry to the front of `bytes`. What came before a fault is
+    /// given first, so that it does not matter whether they came together.
     pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<Intake, FrameFault> {
         let mut intake = Intake::default();
         let mut at = 0;
-        while at < bytes.len() && !self.has_closed {
-            if self.remaining == 0 {
-                self.header[usize::from(self.header_length)] = bytes[at];
-                self.header_length += 1;
-                at += 1;
-                if !self.begin()? {
-                    continue;
-                }
-            } else {
-                let rest = &mut bytes[at..];
-                let count = usize::try_from(self.remaining).map_or(rest.len(), |it| it.min(rest.len()));
-                if self.role == Role::Server {
-                    self.mask = unmask(&mut rest[..count], self.mask);
-                }
-                if self.opcode >= CLOSE {
-                    self.control.extend_from_slice(&rest[..count]);
-                } else {
-                    bytes.copy_within(at..at + count, intake.count);
-                    intake.count += count;
-                }
-                at += count;
-                self.remaining -= count as u64;
-            }
-            if self.remaining == 0 {
-                self.end(&mut intake)?;
+        while at < bytes.len() && !self.has_closed && self.fault.is_none() {
+            if let Err(fault) = self.take(bytes, &mut at, &mut intake) {
+                self.fault = Some(fault);
             }
         }
-        Ok(intake)
+        match self.fault {
+            Some(fault) if intake == Intake::default() => Err(fault),
+            _ => Ok(intake),
+        }
+    }
+
+    /// Takes a byte of a header, or as much of a payload as there is.
+    fn take(&mut self, bytes: &mut [u8], at: &mut usize, intake: &mut Intake) -> Result<(), FrameFault> {
+        if self.remaining == 0 {
+            self.header[usize::from(self.header_length)] = bytes[*at];
+            self.header_length += 1;
+            *at += 1;
+            if !self.begin()? {
+                return Ok(());
+            }
+        } else {
+            let rest = &mut bytes[*at..];
+            let count = usize::try_from(self.remaining).map_or(rest.len(), |it| it.min(rest.len()));
+            if self.role == Role::Server {
+                self.mask = unmask(&mut rest[..count], self.mask);
+            }
+            if self.opcode >= CLOSE {
+                self.control.extend_from_slice(&rest[..count]);
+            } else {
+                bytes.copy_within(*at..*at + count, intake.count);
+                intake.count += count;
+            }
+            *at += count;
+            self.remaining -= count as u64;
+        }
+        if self.remaining == 0 { self.end(intake) } else { Ok(()) }
     }
 
     /// Whether the header is whole; then its payload is what comes next.
@@ -318,6 +335,9 @@ mod tests {
             let (piece, after) = rest.split_at(sizes.next().map_or(rest.len(), |&size| size.min(rest.len())));
             let mut piece = piece.to_vec();
             let intake = reader.read(&mut piece)?;
+            if reader.is_failing() {
+                return Err(reader.read(&mut []).unwrap_err());
+            }
             message.extend_from_slice(&piece[..intake.count]);
             pings.extend(intake.ping);
             close = close.or(intake.close);

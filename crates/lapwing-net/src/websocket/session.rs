@@ -124,6 +124,11 @@ impl WebSocketSession {
         Ok(intake.count)
     }
 
+    /// Whether the next call of [`process`](Self::process) gives an error, whatever comes.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.state, State::Open) && self.reader.is_failing()
+    }
+
     /// Whether the peer has closed.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, State::PeerClosed)
