@@ -53,7 +53,7 @@ pub(crate) struct Listener {
     /// `127.0.0.1` and `::1` on port 1883.
     pub(crate) bind: String,
     /// The methods by which clients of this listener can show who they are, in this order, in place of all that are configured:
-    /// `password`; and `anonymous` for what `authentication.anonymous` says.
+    /// `certificate`, `jwt`, `password`; and `anonymous` for what `authentication.anonymous` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authentication: Option<Vec<Method>>,
 }
