@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod bans;
 mod caller;
 mod clients;
 mod exposition;
@@ -24,6 +25,7 @@ mod status;
 mod timestamp;
 mod token;
 
+pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest};
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
 pub use openapi::document;

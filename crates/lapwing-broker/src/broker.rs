@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -13,7 +14,7 @@ use crate::clock::{Clock, WallClock};
 use crate::control::{Control, shard_stats};
 use crate::event_loop::{self, EventLoop};
 use crate::hook::Hooks;
-use crate::limit::Limits;
+use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Mail;
 use crate::mailbox::{MailboxSender, mailbox};
 use crate::message::Message;
@@ -32,6 +33,8 @@ pub struct Config {
     pub sharding: Sharding,
     /// What it allows peers to make grow.
     pub limits: Limits,
+    /// What holds for the connections of a listener instead, by its name.
+    pub listener_limits: BTreeMap<Arc<str>, ListenerLimits>,
     /// What it does with topics and subscriptions beyond the protocol.
     pub rules: Rules,
     /// What the program around it decides.
@@ -56,6 +59,7 @@ impl Default for Config {
             listeners: vec![ListenerConfig::new("default", address)],
             sharding: Sharding::default(),
             limits: Limits::default(),
+            listener_limits: BTreeMap::new(),
             rules: Rules::default(),
             hooks: Hooks::default(),
             store: None,
@@ -135,7 +139,15 @@ impl Broker {
         let store = writer.as_ref().map(|(store, _)| store.clone());
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
-        let shared = Shared::new(config.limits, rules, config.hooks, &config.sharding, senders, stored);
+        let shared = Shared::new(
+            config.limits,
+            &config.listener_limits,
+            rules,
+            config.hooks,
+            &config.sharding,
+            senders,
+            stored,
+        );
         let mut broker =
             Self { listening, shared: Arc::new(shared), clock, threads: Vec::new(), writer: None };
         let mut remnants = Vec::new();

@@ -15,12 +15,13 @@ use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf}
 use lapwing_store::archive::ArchiveError;
 use lapwing_store::{BackupTarget, Condition};
 
+use crate::ban::{Ban, BanTarget};
 use crate::broker::{ShardStat, keep};
 use crate::clock::Clock;
 use crate::mail::Mail;
 use crate::message::Message;
 use crate::shard::{Report, SessionId, SessionKey, Stat};
-use crate::shared::{ShardId, Shared};
+use crate::shared::{Kept, ShardId, Shared, TooManyBans};
 use crate::sync::Ordering;
 
 /// How long a shard may take to answer before whoever asks gives up.
@@ -55,6 +56,9 @@ pub enum ControlError {
     /// The broker has stopped.
     #[error("the broker has stopped")]
     Stopped,
+    /// There are as many bans as there may be.
+    #[error("there are 100,000 bans, and no more are kept")]
+    TooManyBans,
     /// Everything ends with the process.
     #[error("this broker stores nothing: there is nothing to make a backup of")]
     NothingStored,
@@ -279,6 +283,32 @@ impl Control {
     pub fn disconnect(&self, name: &str) -> Result<(), ControlError> {
         let (shard, key) = self.find(name)?;
         self.ask(shard, |reply| Inquiry::Disconnect { key, reply })?
+    }
+
+    /// Keeps somebody out, in place of an earlier ban of the same, and ends the connections that it concerns.
+    pub fn ban(&self, ban: Ban) -> Result<Renewed, ControlError> {
+        let now = self.clock.now();
+        let until = ban.until.map(|until| now + until.duration_since(SystemTime::now()).unwrap_or_default());
+        let kept = Kept { reason: ban.reason.into(), until, is_automatic: ban.is_automatic };
+        self.shared.admission.ban(ban.target, kept, now).map_err(|TooManyBans| ControlError::TooManyBans)?;
+        self.rules_changed()
+    }
+
+    /// Ends a ban; whether there was one.
+    pub fn unban(&self, target: &BanTarget) -> bool {
+        self.shared.admission.unban(target)
+    }
+
+    /// All bans that hold, those of addresses first.
+    pub fn bans(&self) -> Vec<Ban> {
+        let now = self.clock.now();
+        let show = |(target, kept): (BanTarget, Kept)| Ban {
+            target,
+            reason: kept.reason.as_ref().to_owned(),
+            until: kept.until.map(|until| SystemTime::now() + until.since(now)),
+            is_automatic: kept.is_automatic,
+        };
+        self.shared.admission.bans(now).into_iter().map(show).collect()
     }
 
     /// The rules have changed: whether each client that is connected would still be let in, and what it may do, is asked

@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{Clock, LoadMeter, WallClock};
 use crate::origin::Origin;
-use crate::rate::Rate;
+use crate::rate::{Allowance, Rate};
 use crate::shard::{ConnectionId, Shard};
 use crate::sync::Waker;
 
@@ -50,8 +50,16 @@ pub(crate) struct EventLoop {
     accept_ready: Vec<bool>,
     /// Until when the listeners rest.
     accept_after: Option<Instant>,
+    /// How many connections each listener accepts, where there is a limit, and until when it has had enough.
+    paces: Vec<Option<Pace>>,
     shed: Rate,
     load: LoadMeter,
+}
+
+/// How many connections a listener accepts.
+struct Pace {
+    allowance: Allowance,
+    rests_until: Instant,
 }
 
 struct Socket {
@@ -86,10 +94,17 @@ impl EventLoop {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
         }
+        let now = clock.now();
+        let pace = |listener: &Listener| {
+            let rate = shard.quota(listener.name()).connect_rate;
+            (rate > 0).then(|| Pace { allowance: Allowance::new(rate, now), rests_until: now })
+        };
+        let paces = listeners.iter().map(pace).collect();
         Ok(Self {
             poll,
             shard,
             accept_ready: vec![false; listeners.len()],
+            paces,
             listeners,
             sockets: Vec::new(),
             ready: VecDeque::new(),
@@ -213,18 +228,28 @@ impl EventLoop {
         }
         // Edges come once: what is left over must be asked for.
         if self.accept_ready.contains(&true) && self.accept_after.is_none() {
-            self.accept_after = Some(now);
+            let left = self.accept_ready.iter().zip(&self.paces).filter(|&(&is_ready, _)| is_ready);
+            let rests = left.map(|(_, pace)| pace.as_ref().map_or(now, |pace| pace.rests_until));
+            self.accept_after = rests.min();
         }
     }
 
     /// Accepts what waits at a listener; whether there may be more.
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS {
+            if self.paces[index].as_ref().is_some_and(|pace| pace.rests_until > now) {
+                return true;
+            }
             match self.listeners[index].accept() {
                 Accepted::Stream(stream, peer) => {
                     let listener = Arc::clone(self.listeners[index].name());
                     let origin = Origin::new(peer, stream.is_local(peer), listener);
                     self.add(stream, origin, now);
+                    if let Some(pace) = &mut self.paces[index]
+                        && let Some(until) = pace.allowance.take(1, now)
+                    {
+                        pace.rests_until = until;
+                    }
                 }
                 Accepted::None => return false,
                 Accepted::Shed => self.report_shortage(now),
@@ -250,8 +275,10 @@ impl EventLoop {
     }
 
     fn add(&mut self, stream: Stream, origin: Origin, now: Instant) {
-        let id = self.shard.accept(origin, now);
-        self.watch(id, stream, now);
+        // One that is not let in is closed with its stream.
+        if let Some(id) = self.shard.accept(origin, now) {
+            self.watch(id, stream, now);
+        }
     }
 
     /// Gives a connection of the shard its socket.

@@ -16,6 +16,8 @@ pub(crate) struct Admin {
     token: Token,
     /// Where the token is, if it is in a file.
     path: Option<PathBuf>,
+    /// The data directory, if there is one.
+    directory: Option<PathBuf>,
 }
 
 /// Binds the address and has the token ready. `None` where there is to be no admin channel, or the address that nobody
@@ -30,15 +32,16 @@ pub(crate) fn open(config: &Config, data: Option<&Path>) -> anyhow::Result<Optio
             return Ok(None);
         }
     };
-    let (token, path) = match directory(config, data)? {
+    let directory = directory(config, data)?;
+    let (token, path) = match &directory {
         Some(directory) => {
-            store::prepare(&directory)?;
-            let path = Token::path(&directory);
+            store::prepare(directory)?;
+            let path = Token::path(directory);
             (Token::read_or_create(&path)?, Some(path))
         }
         None => (Token::generate()?, None),
     };
-    Ok(Some(Admin { listener, token, path }))
+    Ok(Some(Admin { listener, token, path, directory }))
 }
 
 fn advice(error: &BindError) -> String {
@@ -72,7 +75,7 @@ impl Admin {
                 "the admin channel is open to other machines, and whoever sees its traffic sees its token: there is no TLS"
             );
         }
-        let options = Options { token: self.token, metrics_public };
+        let options = Options { token: self.token, metrics_public, data: self.directory };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")
     }
 }

@@ -213,6 +213,8 @@ impl Shard {
             Phase::Authenticating(_) | Phase::Departing(_) | Phase::Restoring(_) => {
                 Some(now + connect_timeout)
             }
+            // What has come is not read for the moment.
+            Phase::Open(open) if connection.is_paused() => open.link.keep_alive.server_deadline(now),
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
                 Some(deadline) if deadline <= now => {
                     let seconds = open.link.keep_alive.seconds();

@@ -9,7 +9,7 @@ use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 use super::{ConnectionId, SessionId, Shard};
 use crate::control::Renewed;
 use crate::excerpt::excerpt;
-use crate::hook::{Event, Grant, Permit};
+use crate::hook::{Client, Event, Grant, Permit};
 use crate::message::Message;
 use crate::shared::pattern;
 
@@ -63,6 +63,12 @@ impl Shard {
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
         renewed.clients += 1;
         let hooks = &self.shared.hooks;
+        let Client { client_id, identity, peer } = &open.client;
+        let user = identity.user_name.as_deref();
+        if let Some(reason) = self.shared.admission.ban_of(peer.ip(), client_id, user, self.now) {
+            renewed.disconnected += 1;
+            return self.fault(id, ReasonCode::AdministrativeAction, &format_args!("banned: {reason}"));
+        }
         if !hooks.authenticator.still_accepts(&open.client) {
             renewed.disconnected += 1;
             return self.fault(id, ReasonCode::NotAuthorized, &"the client is not let in any more");

@@ -4,6 +4,7 @@ pub(crate) mod acl;
 pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
+mod duration;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod serve;

@@ -120,6 +120,7 @@ fn start(
         listeners,
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
+        listener_limits: std::collections::BTreeMap::new(),
         rules: config.rules.clone(),
         hooks: Hooks {
             authenticator: Arc::new(security.clone()),

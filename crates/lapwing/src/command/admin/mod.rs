@@ -1,5 +1,6 @@
 //! The commands that ask a running broker, through its admin channel.
 
+mod ban;
 mod client;
 mod retained;
 mod status;
@@ -12,6 +13,7 @@ use clap::Args;
 use lapwing_api::{Caller, Token};
 use serde::Serialize;
 
+pub(crate) use self::ban::BanCommand;
 pub(crate) use self::client::ClientCommand;
 pub(crate) use self::retained::RetainedCommand;
 pub(crate) use self::status::Status;
