@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use lapwing_broker::hook::Anonymous;
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::Algorithm;
+
 /// Who is let in. A client shows who it is by one of the methods that are configured: `certificate`, `jwt` and `password`,
 /// asked in this order. The first that knows the client decides; what none knows is left to `anonymous`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +18,10 @@ pub struct Authentication {
     pub anonymous: Anonymous,
     /// Which client identifiers a user may have: any; only its user name; or its user name with anything behind it.
     pub client_id: ClientIdBinding,
+    /// Certificates of clients.
+    pub certificate: Certificate,
+    /// JSON Web Tokens, which clients present as passwords.
+    pub jwt: Jwt,
     /// Users with passwords.
     pub password: Password,
     /// Threads that look at passwords and tokens; 0 for one less than there are processors, and at least one.
@@ -37,6 +43,8 @@ impl Default for Authentication {
         Self {
             anonymous: Anonymous::default(),
             client_id: ClientIdBinding::default(),
+            certificate: Certificate::default(),
+            jwt: Jwt::default(),
             password: Password::default(),
             threads: 0,
             queue_maximum: 4096,
@@ -44,6 +52,84 @@ impl Default for Authentication {
             delay_maximum_ms: 5000,
             cache_maximum: 65_536,
             cache_s: 600,
+        }
+    }
+}
+
+/// Certificates of clients, on listeners that ask for them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Certificate {
+    /// What of a certificate is the user name: its Common Name, the first name of a kind among its Subject Alternative Names, or its
+    /// SHA-256 in hexadecimal digits. With `none` a certificate does not say who a client is.
+    pub user: CertificateUser,
+}
+
+/// What of a certificate is the user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum CertificateUser {
+    /// Nothing.
+    #[default]
+    None,
+    /// The Common Name.
+    CommonName,
+    /// The first DNS name.
+    Dns,
+    /// The first e-mail address.
+    Email,
+    /// The first URI.
+    Uri,
+    /// The SHA-256 of the certificate.
+    Fingerprint,
+}
+
+/// JSON Web Tokens as passwords.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Jwt {
+    /// Public keys in PEM by which tokens are verified: keys or certificates.
+    pub key_file: Option<PathBuf>,
+    /// A JSON Web Key Set with keys by which tokens are verified.
+    pub jwks_file: Option<PathBuf>,
+    /// A secret of at least 32 bytes that the issuer of tokens has as well; a line end behind it does not count.
+    pub secret_file: Option<PathBuf>,
+    /// The algorithms that are accepted, as in `["RS256", "ES256"]`. None: the usual one for each key, which is HS256, RS256, ES256,
+    /// ES384 or EdDSA.
+    pub algorithms: Vec<Algorithm>,
+    /// The issuer that a token must name. None: any.
+    pub issuer: Option<String>,
+    /// The audience that a token must name. None: any.
+    pub audience: Option<String>,
+    /// By how much the clocks may differ.
+    pub leeway_s: u32,
+    /// Whether a token must say when it ends. A connection ends with its token.
+    pub expiry_required: bool,
+    /// The claim that is the user name.
+    pub user_claim: String,
+    /// The claim that has the groups, a text or a list.
+    pub group_claim: Option<String>,
+    /// Claims that become attributes, for rules; each a text or a list.
+    pub attribute_claims: Vec<String>,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            key_file: None,
+            jwks_file: None,
+            secret_file: None,
+            algorithms: Vec::new(),
+            issuer: None,
+            audience: None,
+            leeway_s: 30,
+            expiry_required: true,
+            user_claim: "sub".to_owned(),
+            group_claim: Some("groups".to_owned()),
+            attribute_claims: Vec::new(),
         }
     }
 }
@@ -76,6 +162,10 @@ pub enum ClientIdBinding {
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Method {
+    /// By a certificate.
+    Certificate,
+    /// By a token.
+    Jwt,
     /// By a password.
     Password,
     /// Not at all, as `authentication.anonymous` says.
@@ -86,6 +176,8 @@ impl Method {
     /// As it is written in a configuration.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Certificate => "certificate",
+            Self::Jwt => "jwt",
             Self::Password => "password",
             Self::Anonymous => "anonymous",
         }

@@ -7,6 +7,7 @@ mod authentication;
 mod change;
 mod config;
 mod fault;
+pub mod fuzzing;
 mod many;
 pub mod password;
 pub mod permission;
@@ -15,8 +16,11 @@ mod secret;
 mod security;
 mod standing;
 
+pub use authentication::Algorithm;
 pub use change::Changes;
-pub use config::{Authentication, ClientIdBinding, Format, Method, Password, Permissions};
+pub use config::{
+    Authentication, Certificate, CertificateUser, ClientIdBinding, Format, Jwt, Method, Password, Permissions,
+};
 pub use fault::FileError;
 pub use secret::Secret;
 pub use security::{Security, SecurityConfig, SecurityError, SecurityStat};

@@ -10,9 +10,9 @@ use lapwing_broker::hook::{
     Verdict,
 };
 
-use crate::authentication::{Gate, Pool, Stat, start_pool};
+use crate::authentication::{Gate, Pool, Stat, Tokens, start_pool};
 use crate::change::Changes;
-use crate::config::{Authentication, Format, Method, Permissions};
+use crate::config::{Authentication, CertificateUser, Format, Method, Permissions};
 use crate::fault::{self, FileError};
 use crate::password::{Users, is_open_to_others};
 use crate::permission::{MosquittoFile, RuleFile, Ruleset};
@@ -31,7 +31,7 @@ struct Inner {
     current: RwLock<Arc<State>>,
     /// One change at a time.
     reloading: Mutex<()>,
-    pool: Option<Pool>,
+    pool: Option<Arc<Pool>>,
     stat: Arc<Stat>,
     watch: Arc<Watch>,
     everything: Arc<dyn Permit>,
@@ -141,7 +141,8 @@ impl Security {
         config.check_values()?;
         let stat = Arc::<Stat>::default();
         let state = State::read(&config, &stat)?;
-        let pool = state.gate.has_proofs().then(|| start_pool(&config.authentication)).transpose()?;
+        let pool =
+            state.gate.has_proofs().then(|| start_pool(&config.authentication)).transpose()?.map(Arc::new);
         let inner = Inner {
             config,
             current: RwLock::new(Arc::new(state)),
@@ -187,6 +188,20 @@ impl Security {
                     .push((true, format!("{path} can be read by others than its owner: `chmod 600 {path}`")));
             }
         }
+        if state.gate.has_tokens() {
+            let jwt = &config.authentication.jwt;
+            let named = |key, value: &Option<String>| match value {
+                Some(value) => format!("of the {key} {value:?}"),
+                None => format!("of any {key}"),
+            };
+            let (issuer, audience) = (named("issuer", &jwt.issuer), named("audience", &jwt.audience));
+            sentences
+                .push((false, format!("clients with a JSON Web Token {issuer}, {audience}, are let in")));
+        }
+        if config.authentication.certificate.user != CertificateUser::None {
+            let text = "clients with a certificate are let in, on listeners that ask for one";
+            sentences.push((false, text.to_owned()));
+        }
         sentences.push(anonymous_sentence(config.authentication.anonymous, has_proofs));
         for (name, methods) in &config.listeners {
             let methods: Vec<_> = methods.iter().map(|method| method.name()).collect();
@@ -228,7 +243,7 @@ impl Security {
             refused: stat.refused.load(Relaxed),
             remembered: stat.remembered.load(Relaxed),
             busy: stat.busy.load(Relaxed),
-            waiting: pool.as_ref().map_or(0, Pool::waiting) as u64,
+            waiting: pool.as_ref().map_or(0, |pool| pool.waiting()) as u64,
             would_deny: watch.would_deny.load(Relaxed),
             would_allow: watch.would_allow.load(Relaxed),
         }
@@ -289,8 +304,9 @@ impl State {
             permissions.report_only.as_ref().map(|path| read(path, Format::Lapwing)).transpose()?;
         let needs_standing = rules.is_some() || report_only.is_some();
         let (authentication, listeners) = (&config.authentication, &config.listeners);
-        let gate =
-            Gate::new(authentication, listeners, users.map(Arc::new), Arc::clone(stat), needs_standing)?;
+        let tokens = Tokens::read(&authentication.jwt)?.map(Arc::new);
+        let (users, stat) = (users.map(Arc::new), Arc::clone(stat));
+        let gate = Gate::new(authentication, listeners, users, tokens, stat, needs_standing)?;
         Ok(Self { gate, rules, report_only })
     }
 }
@@ -326,16 +342,16 @@ fn read_rules(path: &Path, format: Format, missing: Missing) -> Result<Ruleset, 
 
 impl Authenticator for Security {
     fn authenticate(&self, credentials: &Credentials<'_>, later: &Later<'_>) -> Option<Verdict> {
-        self.inner.state().gate.judge(credentials, later, self.inner.pool.as_ref())
+        self.inner.state().gate.judge(credentials, later, self.inner.pool.as_deref())
     }
 
-    fn begin_exchange(&self, _: &str, _: &Credentials<'_>) -> Option<Box<dyn Exchange>> {
-        None
+    fn begin_exchange(&self, method: &str, credentials: &Credentials<'_>) -> Option<Box<dyn Exchange>> {
+        self.inner.state().gate.begin_exchange(method, credentials, self.inner.pool.as_ref())
     }
 
     fn still_accepts(&self, client: &Client) -> bool {
         let state = self.inner.state();
-        Standing::of(client).is_none_or(|standing| standing.still_holds(state.gate.users.as_deref()))
+        Standing::of(client).is_none_or(|standing| standing.still_holds(&state.gate))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapwing_broker::hook::{Client, Grants, Identity};
 
-use crate::authentication::Proven;
+use crate::authentication::{Gate, Proven};
 use crate::password::Users;
 use crate::permission::{Ruleset, Subject};
 
@@ -54,8 +54,13 @@ impl Standing {
         self.proven.as_ref()?.rules.as_ref()
     }
 
-    /// Whether the client would still be let in, by the file of users as it is now: with the password that it had.
-    pub(crate) fn still_holds(&self, users: Option<&Users>) -> bool {
+    /// Whether the client would still be let in, by the files as they are now: with the password that it had, or by the key that its
+    /// token was signed with.
+    pub(crate) fn still_holds(&self, gate: &Gate) -> bool {
+        if let Some(key) = self.proven.as_ref().and_then(|proven| proven.key.as_ref()) {
+            return gate.has_key(key);
+        }
+        let users = gate.users.as_deref();
         let Some(account) = self.proven.as_ref().and_then(|proven| proven.account.as_ref()) else {
             return true;
         };

@@ -255,6 +255,7 @@ impl EventLoop {
                 Accepted::Stream(stream, peer) => {
                     let listener = Arc::clone(self.listeners[index].name());
                     let origin = Origin::new(peer, stream.is_local(peer), listener);
+                    let origin = Origin { is_proxied: stream.is_proxied(), ..origin };
                     self.add(stream, origin, now);
                     if let Some(pace) = &mut self.paces[index]
                         && let Some(until) = pace.allowance.take(1, now)
@@ -346,7 +347,7 @@ impl EventLoop {
                 }
                 if !std::mem::replace(&mut socket.is_introduced, true) {
                     let introduction = socket.stream.introduction();
-                    self.shard.introduce(id, introduction.proxied, introduction.certificate);
+                    self.shard.introduce(id, introduction.proxied, introduction.certificate, now);
                 }
                 if !socket.is_drained {
                     self.shard.receive(id, &self.buffer[..count], now);

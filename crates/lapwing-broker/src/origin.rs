@@ -14,6 +14,8 @@ pub(crate) struct Origin {
     pub(crate) listener: Arc<str>,
     /// The certificate that the client has proved to be its own, in DER.
     pub(crate) certificate: Option<Arc<[u8]>>,
+    /// Whether the other end is a proxy that has not said yet for whom it connects.
+    pub(crate) is_proxied: bool,
     /// Its place among all connections, where they are counted.
     pub(crate) seat: Option<Arc<Seat>>,
 }
@@ -21,6 +23,6 @@ pub(crate) struct Origin {
 impl Origin {
     /// Without a certificate.
     pub(crate) fn new(peer: SocketAddr, is_local: bool, listener: Arc<str>) -> Self {
-        Self { peer, is_local, listener, certificate: None, seat: None }
+        Self { peer, is_local, listener, certificate: None, is_proxied: false, seat: None }
     }
 }

@@ -98,6 +98,11 @@ impl Stream {
         self.layers.is_some()
     }
 
+    /// Whether the other end is a proxy that has yet to say whom it connects for.
+    pub fn is_proxied(&self) -> bool {
+        self.layers.as_deref().is_some_and(|layers| layers.proxy.is_some())
+    }
+
     /// What is known of the other end beyond its address, as soon as anything has been received.
     pub fn introduction(&self) -> Introduction {
         let layers = self.layers.as_deref();

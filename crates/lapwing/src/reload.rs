@@ -57,6 +57,8 @@ impl Reloader {
             differences.iter().partition(|difference| LIVE.contains(&&*difference.key));
         let changes = self.security.reload()?;
         self.log.set(next.log.level);
+        // Each listener's by themselves: what is wrong with one is in the log.
+        self.control.refresh_certificates(true);
         let renewed = self.control.rules_changed()?;
         let mut changed: Vec<_> = live.into_iter().map(Difference::text).collect();
         if !changes.is_empty() {

@@ -369,3 +369,111 @@ fn rules_of_mosquitto_are_brought_along_or_used_as_they_are() {
         };
     }
 }
+
+/// The token was made with `openssl`; tokens of a library are in `interop/python`.
+#[test]
+fn a_token_lets_in_whom_it_names_until_it_ends() {
+    let files = Files::new();
+    files.write("key.pem", PUBLIC_KEY);
+    files.write("acl.toml", "[[rule]]\nallow = 'publish'\ntopics = 'home/%u/#'\n");
+    let settings = [
+        format!("authentication.jwt.key_file={}", files.text("key.pem")),
+        "authentication.jwt.algorithms=[\"RS256\"]".to_owned(),
+    ];
+    let broker = files.broker(&[&settings[0], &settings[1]]);
+    broker.wait_for_line("clients with a JSON Web Token of any issuer, of any audience, are let in");
+    let (mut anna, reason_code) = present(&broker, &connect(V5, "a", "whatever", TOKEN));
+    assert_eq!(reason_code, Some(ReasonCode::Success));
+    assert_eq!(publish(&mut anna, "home/anna/x"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(publish(&mut anna, "home/whatever/x"), ReasonCode::NotAuthorized);
+    for wrong in [EXPIRED, &TOKEN.replacen('.', ".e", 1), "secret"] {
+        let (_, reason_code) = present(&broker, &connect(V311, "b", "anna", wrong));
+        assert_eq!(reason_code, Some(ReasonCode::BadUserNameOrPassword), "{wrong}");
+    }
+    assert!(!broker.lines().iter().any(|line| line.contains("eyJ")), "no token is in the log");
+}
+
+/// An extended authentication is over when the server has proved itself as well; who has the password may do so anew.
+#[test]
+fn scram_lets_in_who_has_the_password() {
+    let files = Files::new();
+    files.add_user("anna", "pencil", &["--scram"]);
+    let broker = files.broker(&[]);
+    let mut peer = Peer::raw(&broker);
+    let mut connect = Connect::new(V5, "a");
+    connect.properties.authentication_method = Some("SCRAM-SHA-256");
+    connect.properties.authentication_data = Some(b"n,,n=anna,r=abc");
+    peer.send(&Packet::Connect(connect));
+    let challenge = peer.receive().expect("a challenge");
+    let Packet::Auth(auth) = challenge.packet() else { panic!("no AUTH") };
+    let text = String::from_utf8_lossy(auth.properties.authentication_data.expect("data")).into_owned();
+    assert!(text.starts_with("r=abc") && text.contains(",i=15000"), "{text}");
+    let nonce = text[2..].split(',').next().expect("a nonce");
+    let wrong = format!("c=biws,r={nonce},p={}=", "A".repeat(43));
+    let mut answer = lapwing_proto::packet::Auth::new(
+        ReasonCode::ContinueAuthentication,
+        "SCRAM-SHA-256",
+        wrong.as_bytes(),
+    );
+    answer.reason_code = ReasonCode::ContinueAuthentication;
+    peer.send(&Packet::Auth(answer));
+    match peer.receive().expect("an answer").packet() {
+        Packet::ConnAck(connack) => assert_eq!(connack.reason_code, ReasonCode::NotAuthorized),
+        packet => panic!("{packet:?}"),
+    }
+    let mut unknown = Connect::new(V5, "a");
+    unknown.properties.authentication_method = Some("SCRAM-SHA-1");
+    assert_eq!(present(&broker, &unknown).1, Some(ReasonCode::BadAuthenticationMethod));
+}
+
+/// A storm of wrong passwords from one address, and a client that is connected meanwhile.
+#[test]
+fn a_storm_of_passwords_holds_nobody_up() {
+    let files = Files::new();
+    files.add_user("anna", "secret", &["--memory-kib", "19456", "--passes", "2"]);
+    let broker = files.broker(&["authentication.queue_address_maximum=64"]);
+    let canary = broker::canary::Canary::start(&broker);
+    let mut waiting = Vec::new();
+    for n in 0..200 {
+        let mut peer = Peer::raw(&broker);
+        peer.send(&Packet::Connect(connect(V5, &format!("c{n}"), "anna", &format!("wrong {n}"))));
+        waiting.push(peer);
+    }
+    let worst = canary.worst_round_trip();
+    assert!(worst < std::time::Duration::from_secs(1), "{worst:?}");
+    // More than may wait are refused at once.
+    let mut busy = 0;
+    for peer in waiting.iter_mut().rev().take(100) {
+        match peer.receive().expect("an answer").packet() {
+            Packet::ConnAck(connack) => busy += usize::from(connack.reason_code == ReasonCode::ServerBusy),
+            packet => panic!("{packet:?}"),
+        }
+    }
+    assert_eq!(busy, 100);
+}
+
+/// Of a key that was made for this test, and thrown away.
+const PUBLIC_KEY: &str = "\
+-----BEGIN PUBLIC KEY-----\n\
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAqvoyazpfsyf5iIS8IWqB\n\
+iOvrKQ4ASuV60z5chxKCEe0rBihPFoM71TRsTndsjkXBvv3M6u/H1vaO0WOP/b8r\n\
+hFFv26MZ6T8XVosZT1+StMty4HO9B14c5kncb4KvEvJw8SmySTcX7Zf20wE9Z4au\n\
+RgAPfsqKM0k+iaD6YT3sG9RTaipO/jMcl/Ycmk1jAL04V/ozuXsPNGLe5NY9iepG\n\
+GKfNKpcCjLV7+WQbaDklxBr1IDmOzmke5dEkDy7Vs51CDhpiPik1Q5Cp1JOrLm5Q\n\
+tHt6FfrQojQBiJkz1mqTFp48kA15n8rWCvjyQWm1xRSH9kv1MmZXHtFu/HudtE4V\n\
+OQIDAQAB\n\
+-----END PUBLIC KEY-----\n";
+/// Of `anna`, until the year 2096.
+const TOKEN: &str = "\
+    eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm5hIiwiZXhwIjo0MDAwMDAwMDAwfQ.nf2xKIo0TQJ4mdleM0ZVMsLBdetnPKqpN7YQ\
+    Ut6eK2HniyJkZUX-_C2umjTWXF-reR3A-R7EM5bro9IyGBdnABZQbRjSm_ZCQ-bLZavkG0O1-qDEEtIPj7CeA_Zx4_emEFddEZ-4\
+    IShUMEG2TWqsEdHHIx806fliQBn_DvKm0zwpjfX1cDhxymte4TLBsSNeU-U0gfcxtRlpJtcCVbq6a5ej4vOcJSr9yKJzYX6Vuf3u\
+    l4O6d0Gs0FI4SrWDiEa_QhgyLapNP0wdbVxjMbFAEgsURQLZ9ECfTt-LgD6g65d1d-frK8766ZsOCS5VF-B0PY7G49X8cq0taYEo\
+    25jpKw";
+/// Of `anna`, until the year 2001.
+const EXPIRED: &str = "\
+    eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm5hIiwiZXhwIjoxMDAwMDAwMDAwfQ.AaZXntPfTubXTRjOUC0LncI0MthErobihoZu\
+    Q8hQH0SROYRiRW6hHb2I7waMXY467dR3yjagNXKjq2ReKMkBdteRhufACT3KQ_BVeSk1CbImoMPc6ndmSBIq0WeD9krIAi9qW-VR\
+    OCsz0YYj9K679eI-n92ijeX0ovgkX3z9v2KwayokpDidoxKNLRQOBPGc6gkHw8dIConDazCQGNgqXZk41Q-vS-iQQNk1CC0oLd-F\
+    fvJC4bf-GswXv3zFd05ZeEkLUzmZxPHyys3vLUwk_7YYkmqG9RSzMIup5B4tk7U6ZfCOHWk-qyP3BSXlWylQyOu8m8mbQhhAEOMI\
+    gEGdrQ";

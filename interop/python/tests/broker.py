@@ -29,26 +29,37 @@ class Place(NamedTuple):
 class Broker:
     """A running broker process. Its output is collected in `log`, line by line."""
 
-    def __init__(self, data: Path, listeners: str | None = None) -> None:
-        """With other listeners than plain TCP, where `listeners` is their part of a configuration file."""
+    def __init__(
+        self,
+        data: Path,
+        listeners: str | None = None,
+        settings: dict[str, str] | None = None,
+        reference: str | None = None,
+    ) -> None:
+        """With other listeners than plain TCP, where `listeners` is their part of a configuration file.
+
+        `settings` are keys of Lapwing's configuration; `reference` is the command of another broker.
+        """
         self.host = HOST
         self.port = 0
         self.log: list[str] = []
         self._changed = threading.Condition()
         self._output_ended = False
 
-        reference = os.environ.get("INTEROP_BROKER_COMMAND")
+        reference = reference or os.environ.get("INTEROP_BROKER_COMMAND")
         self.is_lapwing = not reference
         if reference:
             self.port = _free_port()
             command = shlex.split(reference.replace("{port}", str(self.port)))
         else:
-            command = [_lapwing(), "serve", "--data", str(data), "--set", "admin.listen="]
+            command = [lapwing(), "serve", "--data", str(data), "--set", "admin.listen="]
             if listeners is None:
                 command += ["--listen", f"tcp://{HOST}:0"]
             else:
                 (data / "lapwing.toml").write_text(listeners, encoding="utf-8")
                 command += ["--config", "lapwing.toml"]
+            for key, value in (settings or {}).items():
+                command += ["--set", f"{key}={value}"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", cwd=data,
@@ -139,7 +150,8 @@ class Broker:
                 time.sleep(0.01)  # sleep: between two attempts to connect
 
 
-def _lapwing() -> str:
+def lapwing() -> str:
+    """The program under test."""
     binary = os.environ.get("LAPWING_BIN")
     if not binary:
         raise RuntimeError(

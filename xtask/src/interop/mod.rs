@@ -17,8 +17,10 @@ pub(crate) fn run(repository: &Repository, report: &mut Report, binary: &Path) {
     let folder = repository.root.join("interop");
     if folder.join("python").is_dir() {
         // The suite written in Python also drives Mosquitto's command line clients.
-        report.prepare("mosquitto_pub and mosquitto_sub", || {
-            debian::ensure(&["mosquitto_pub", "mosquitto_sub"], "mosquitto-clients")
+        report.prepare("Mosquitto and its clients", || {
+            debian::ensure(&["mosquitto_pub", "mosquitto_sub"], "mosquitto-clients")?;
+            // Its rules and passwords are compared with ours.
+            debian::ensure(&["mosquitto", "mosquitto_passwd"], "mosquitto")
         });
         python::run(&folder.join("python"), &repository.target.join("interop"), report, binary);
     } else {

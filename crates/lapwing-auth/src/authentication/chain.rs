@@ -1,10 +1,14 @@
 //! The methods of a listener, one after the other.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lapwing_broker::hook::{Anonymous, Credentials};
 
+use super::jwt::{self, Tokens};
 use super::proof::{Opinion, Presented, Proven};
+use super::{certificate, scram};
+use crate::config::CertificateUser;
 use crate::password::{Users, Verification, Workspace};
 
 /// The methods by which clients of a listener can show who they are, in their order, and whether others are let in.
@@ -20,6 +24,8 @@ pub(super) struct Chain {
 /// A method with what it needs.
 #[derive(Debug, Clone)]
 pub(super) enum Member {
+    Certificate(CertificateUser, Option<Arc<Users>>),
+    Jwt(Arc<Tokens>),
     Password(Arc<Users>),
 }
 
@@ -45,7 +51,19 @@ impl Chain {
                 Member::Password(_) if credentials.password.is_some() && credentials.user_name.is_some() => {
                     return Quick::Work(index);
                 }
-                Member::Password(_) => {}
+                Member::Certificate(user, users) => {
+                    let opinion =
+                        credentials.certificate.map(|der| certificate::judge(der, *user, users.as_deref()));
+                    match opinion {
+                        Some(Opinion::Accept(proven)) => return Quick::Verdict(Ok(proven)),
+                        Some(Opinion::Refuse(reason)) => return Quick::Verdict(Err(reason)),
+                        Some(Opinion::Unknown) | None => {}
+                    }
+                }
+                Member::Jwt(_) if credentials.password.is_some_and(jwt::is_token) => {
+                    return Quick::Work(index);
+                }
+                Member::Jwt(_) | Member::Password(_) => {}
             }
         }
         let has_presented = credentials.user_name.is_some() || credentials.password.is_some();
@@ -53,6 +71,14 @@ impl Chain {
             true => Quick::Nothing,
             false => Quick::Verdict(Err(WRONG)),
         }
+    }
+
+    /// The users that can authenticate by this method of extended authentication, if there are any.
+    pub(super) fn exchange(&self, method: &str) -> Option<&Arc<Users>> {
+        self.members.iter().find_map(|member| match member {
+            Member::Password(users) if method == scram::METHOD && users.has_scram() => Some(users),
+            _ => None,
+        })
     }
 
     /// What the members from this one on say, however long it takes.
@@ -76,6 +102,12 @@ impl Chain {
 impl Member {
     fn judge(&self, presented: &Presented, workspace: &mut Workspace) -> Opinion {
         match self {
+            // It was looked at before.
+            Self::Certificate(..) => Opinion::Unknown,
+            Self::Jwt(tokens) => match &presented.password {
+                Some(password) => tokens.judge(password.reveal(), SystemTime::now()),
+                None => Opinion::Unknown,
+            },
             Self::Password(users) => {
                 let (Some(name), Some(password)) = (&presented.user, &presented.password) else {
                     return Opinion::Unknown;

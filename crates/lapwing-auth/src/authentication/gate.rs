@@ -1,19 +1,22 @@
 //! What every CONNECT comes to: the methods of its listener, what is remembered, and the threads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use hashbrown::HashMap;
-use lapwing_broker::hook::{Anonymous, Credentials, Later, Reply, Verdict};
+use lapwing_broker::hook::{Anonymous, Credentials, Exchange, Later, Reply, Step, Verdict};
 use lapwing_proto::packet::ReasonCode;
 
 use super::cache::{Cache, Digest};
 use super::chain::{Chain, Member, Quick};
+use super::jwt::Tokens;
 use super::pool::{Outcome, Pool, Work};
 use super::proof::{Presented, Proven};
 use super::queue::QueueLimits;
-use crate::config::{Authentication, ClientIdBinding, Method};
+use super::scram::{self, Scram};
+use crate::config::{Authentication, CertificateUser, ClientIdBinding, Method};
 use crate::password::{Users, Workspace};
 use crate::security::SecurityError;
 use crate::standing::Standing;
@@ -28,6 +31,8 @@ pub(crate) struct Gate {
     cache: Arc<Cache<Result<Proven, &'static str>>>,
     cache_for: Duration,
     pub(crate) users: Option<Arc<Users>>,
+    tokens: Option<Arc<Tokens>>,
+    certificate: CertificateUser,
     stat: Arc<Stat>,
     /// Whether what clients are known by is of use: where nobody looks at it, they can share one identity.
     needs_standing: bool,
@@ -51,6 +56,7 @@ impl Gate {
         config: &Authentication,
         listeners: &[(Arc<str>, Vec<Method>)],
         users: Option<Arc<Users>>,
+        tokens: Option<Arc<Tokens>>,
         stat: Arc<Stat>,
         needs_standing: bool,
     ) -> Result<Self, SecurityError> {
@@ -62,10 +68,14 @@ impl Gate {
             cache: Arc::new(cache),
             cache_for: Duration::from_secs(config.cache_s.into()),
             users,
+            tokens,
+            certificate: config.certificate.user,
             stat,
             needs_standing,
         };
         let mut common = Vec::new();
+        common.extend((gate.certificate != CertificateUser::None).then_some(Method::Certificate));
+        common.extend(gate.tokens.is_some().then_some(Method::Jwt));
         common.extend(gate.users.is_some().then_some(Method::Password));
         common.push(Method::Anonymous);
         gate.common = Arc::new(gate.chain(0, &common, config.anonymous, "authentication")?);
@@ -88,6 +98,17 @@ impl Gate {
         for &method in methods {
             let missing = |key| SecurityError::Method { place: place.to_owned(), method: method.name(), key };
             match method {
+                Method::Certificate if self.certificate == CertificateUser::None => {
+                    return Err(missing("authentication.certificate.user"));
+                }
+                Method::Certificate => {
+                    chain.members.push(Member::Certificate(self.certificate, self.users.clone()));
+                }
+                Method::Jwt => {
+                    let tokens =
+                        self.tokens.as_ref().ok_or_else(|| missing("a key of authentication.jwt"))?;
+                    chain.members.push(Member::Jwt(Arc::clone(tokens)));
+                }
                 Method::Password => {
                     let users = self.users.as_ref().ok_or_else(|| missing("authentication.password.file"))?;
                     chain.members.push(Member::Password(Arc::clone(users)));
@@ -96,6 +117,11 @@ impl Gate {
             }
         }
         Ok(chain)
+    }
+
+    /// Whether tokens are accepted.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens.is_some()
     }
 
     /// Whether any client can show who it is.
@@ -141,6 +167,24 @@ impl Gate {
             return Some(Verdict::Refuse(ReasonCode::ServerBusy, reason.to_owned()));
         }
         None
+    }
+
+    /// Begins an extended authentication.
+    pub(crate) fn begin_exchange(
+        &self,
+        method: &str,
+        credentials: &Credentials<'_>,
+        pool: Option<&Arc<Pool>>,
+    ) -> Option<Box<dyn Exchange>> {
+        let chain = self.chains.get(credentials.listener).unwrap_or(&self.common);
+        let scram = Scram::new(Arc::clone(chain.exchange(method)?));
+        let (door, address) = (self.door(credentials), credentials.peer.ip());
+        Some(Box::new(ScramExchange { scram, door: Some(door), address, pool: Arc::clone(pool?) }))
+    }
+
+    /// Whether a token that was signed by this key would still be accepted.
+    pub(crate) fn has_key(&self, key: &[u8; 32]) -> bool {
+        self.tokens.as_ref().is_some_and(|tokens| tokens.fingerprints().contains(key))
     }
 
     fn digest(&self, chain: &Chain, credentials: &Credentials<'_>) -> Digest {
@@ -218,6 +262,40 @@ impl Look {
 fn remaining(proven: &Proven) -> Option<Duration> {
     let expires = proven.expires?;
     Some(expires.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// SCRAM-SHA-256 under way. What the server does for it takes microseconds: the client has the work.
+struct ScramExchange {
+    scram: Scram,
+    door: Option<Door>,
+    address: IpAddr,
+    pool: Arc<Pool>,
+}
+
+impl Exchange for ScramExchange {
+    fn respond(&mut self, data: Option<&[u8]>) -> Step {
+        if self.pool.must_wait(self.address) {
+            let reason = "too many wrong passwords have come from this address";
+            return Step::Refuse(ReasonCode::ServerBusy, reason.to_owned());
+        }
+        match self.scram.respond(data) {
+            scram::Reply::Challenge(data) => Step::Challenge(data),
+            scram::Reply::Accept(user, data) => {
+                match self.door.take().map(|door| door.decide(Ok(Proven::of_user(user)))) {
+                    Some(Verdict::Accept(identity)) => Step::Accept(identity, Some(data)),
+                    Some(Verdict::Refuse(reason_code, reason)) => Step::Refuse(reason_code, reason),
+                    None => Step::Refuse(ReasonCode::ProtocolError, "the exchange is over".to_owned()),
+                }
+            }
+            scram::Reply::Refuse(reason) => {
+                self.pool.fail(self.address);
+                if let Some(door) = self.door.take() {
+                    door.stat.refused.fetch_add(1, Relaxed);
+                }
+                Step::Refuse(ReasonCode::NotAuthorized, reason.to_owned())
+            }
+        }
+    }
 }
 
 /// What is left to be decided once it is known who a client is.

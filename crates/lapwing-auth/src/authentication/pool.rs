@@ -72,6 +72,16 @@ impl Pool {
         Ok(())
     }
 
+    /// Somebody there has presented something wrong.
+    pub(super) fn fail(&self, address: IpAddr) {
+        self.shared.lock().delays.fail(Place::from(address), Instant::now());
+    }
+
+    /// Whether whoever is there must wait before presenting something again.
+    pub(super) fn must_wait(&self, address: IpAddr) -> bool {
+        self.shared.lock().delays.not_before(Place::from(address), Instant::now()).is_some()
+    }
+
     /// How much waits.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.lock().queue.len()

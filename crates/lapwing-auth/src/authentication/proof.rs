@@ -34,6 +34,8 @@ pub(crate) struct Proven {
     pub(crate) client_ids: Arc<[Glob]>,
     /// Where it is in the file of users: as it was there at the time.
     pub(crate) account: Option<Arc<User>>,
+    /// The key that its token was signed by.
+    pub(crate) key: Option<[u8; 32]>,
     /// Rules that hold for it in place of those for all.
     pub(crate) rules: Option<Arc<Ruleset>>,
     /// Until when it is so.
@@ -48,6 +50,20 @@ impl Proven {
             attributes: Arc::clone(&user.attributes),
             client_ids: Arc::clone(&user.client_ids),
             account: Some(user),
+            key: None,
+            rules: None,
+            expires: None,
+        }
+    }
+
+    /// Somebody of whom the file knows nothing.
+    pub(super) fn of_name(name: Arc<str>) -> Self {
+        Self {
+            user: name,
+            attributes: Arc::default(),
+            client_ids: Arc::default(),
+            account: None,
+            key: None,
             rules: None,
             expires: None,
         }

@@ -45,6 +45,9 @@ pub enum VerifierError {
 }
 
 impl Verifier {
+    /// Iterations and bytes of salt of one that is made here.
+    pub(crate) const SHAPE: (NonZeroU32, usize) = (ITERATIONS, SALT_BYTES);
+
     /// Makes one of a password, with a salt of its own.
     ///
     /// # Errors

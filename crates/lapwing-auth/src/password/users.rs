@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use ring::rand::SecureRandom;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -39,6 +41,10 @@ pub struct Users {
     by_name: HashMap<Arc<str>, Arc<User>>,
     /// Compared with the passwords of users that there are not, so that they take as long.
     stand_in: PasswordHash,
+    /// Of verifiers for SCRAM: how many iterations most have, and bytes of salt.
+    scram_shape: Option<(NonZeroU32, usize)>,
+    /// What users that there are not are made of. It changes with each reading.
+    process_key: [u8; 32],
 }
 
 /// What came of a user name and a password.
@@ -93,7 +99,11 @@ impl Users {
         let by_name = users.map(|user| user.map(|user| (Arc::clone(&user.name), user)));
         let by_name = by_name.collect::<Result<HashMap<_, _>, _>>()?;
         let stand_in = stand_in(by_name.values()).map_err(|error| FileError::new(path, error))?;
-        Ok(Self { by_name, stand_in })
+        let scram_shape = scram_shape(by_name.values());
+        let mut process_key = [0; 32];
+        let random = ring::rand::SystemRandom::new();
+        random.fill(&mut process_key).map_err(|_| FileError::new(path, HashError::Random))?;
+        Ok(Self { by_name, stand_in, scram_shape, process_key })
     }
 
     /// The user with this name.
@@ -114,6 +124,21 @@ impl Users {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// Whether any user can authenticate by SCRAM-SHA-256.
+    pub(crate) fn has_scram(&self) -> bool {
+        self.scram_shape.is_some()
+    }
+
+    /// How the verifiers of most users look: iterations, and bytes of salt.
+    pub(crate) fn scram_shape(&self) -> (NonZeroU32, usize) {
+        self.scram_shape.unwrap_or(Verifier::SHAPE)
+    }
+
+    /// A key that nobody knows.
+    pub(crate) fn process_key(&self) -> &[u8; 32] {
+        &self.process_key
     }
 
     /// Whether a password is that of a user. It takes the time that the hash was made to take.
@@ -182,6 +207,14 @@ fn stand_in<'a>(users: impl Iterator<Item = &'a Arc<User>>) -> Result<PasswordHa
     }
     let most = counts.into_iter().max_by_key(|&(_, count)| count).map(|(hash, _)| hash);
     PasswordHash::of_nothing(most)
+}
+
+fn scram_shape<'a>(users: impl Iterator<Item = &'a Arc<User>>) -> Option<(NonZeroU32, usize)> {
+    let mut counts: HashMap<(NonZeroU32, usize), usize> = HashMap::new();
+    for scram in users.filter_map(|user| user.scram.as_ref()) {
+        *counts.entry((scram.iterations, scram.salt.len())).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|&(_, count)| count).map(|(shape, _)| shape)
 }
 
 #[cfg(test)]

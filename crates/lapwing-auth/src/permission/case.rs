@@ -179,7 +179,7 @@ mod tests {
             (
                 "action = 'subscribe'\ntopic = 'b/x'\nuser = 'a+'",
                 Answer::Deny,
-                "a placeholder of it has no value",
+                "a placeholder of it has another value",
             ),
         ] {
             let explanation = explain(case);

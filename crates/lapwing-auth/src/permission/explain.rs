@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::rule::{Effect, Rule};
 use super::ruleset::{Acceptance, Ruleset};
 use super::subject::{Mismatch, Subject};
+use super::template::Unusable;
 
 /// What a client wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,17 +97,19 @@ fn is_of(rule: &Rule, action: Action<'_>) -> bool {
 fn near_miss(rule: &Rule, subject: &Subject<'_>, action: Action<'_>, earlier: Option<u32>) -> Option<String> {
     let mut mismatches = rule.condition.mismatches(subject);
     let (first, more) = (mismatches.next(), mismatches.next());
-    let patterns: Vec<String> =
-        rule.topics.iter().flat_map(|topic| topic.expand(subject, rule.unusable())).collect();
-    let filters: Vec<TopicFilter<'_>> =
-        patterns.iter().filter_map(|text| TopicFilter::new(text).ok()).collect();
-    let fits = match action {
-        Action::Publish(topic, ..) | Action::Receive(topic) => filters.iter().any(|own| own.matches(topic)),
-        Action::Subscribe(wanted) => filters.iter().any(|own| shares_a_topic(*own, wanted)),
+    let fits = |unusable| {
+        let patterns: Vec<String> =
+            rule.topics.iter().flat_map(|topic| topic.expand(subject, unusable)).collect();
+        let mut filters = patterns.iter().filter_map(|text| TopicFilter::new(text).ok());
+        match action {
+            Action::Publish(topic, ..) | Action::Receive(topic) => filters.any(|own| own.matches(topic)),
+            Action::Subscribe(wanted) => filters.any(|own| shares_a_topic(own, wanted)),
+        }
     };
-    if !fits {
-        let is_lacking = patterns.is_empty() && first.is_none();
-        return is_lacking.then(|| "a placeholder of it has no value that can stand in a topic".to_owned());
+    if !fits(rule.unusable()) {
+        let is_lacking = first.is_none() && fits(Unusable::AnyLevel);
+        return is_lacking
+            .then(|| "a placeholder of it has another value, or none that can stand in a topic".to_owned());
     }
     match (first, more) {
         (Some(_), Some(_)) => None,

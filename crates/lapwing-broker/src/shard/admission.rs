@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lapwing_proto::packet::{ReasonCode, UserProperty};
 use lapwing_proto::session::Instant;
 
+use super::disconnect::End;
 use super::timer::Timer;
 use super::{ConnectionId, Shard};
 use crate::origin::Origin;
@@ -48,15 +49,37 @@ impl Shard {
         self.shared.admission.quota(listener)
     }
 
-    /// The seat of a connection that has been accepted; `None` if it is to be closed at once.
+    /// The seat of a connection that has been accepted; `None` if it is to be closed at once. A proxy connects for others, who
+    /// are looked at when it has said who they are.
     pub(super) fn take_seat(&mut self, origin: &Origin) -> Option<Option<Arc<Seat>>> {
         let shared = &self.shared;
         let (peer, listener) = (origin.peer, &*origin.listener);
-        match shared.admission.admit(peer.ip(), listener, &shared.limits, self.now) {
+        let address = (!origin.is_proxied).then(|| peer.ip());
+        match shared.admission.admit(address, listener, &shared.limits, self.now) {
             Ok(seat) => Some(seat),
             Err(turned) => {
                 self.turn_away(peer, listener, &turned);
                 None
+            }
+        }
+    }
+
+    /// A proxy has said whom a connection is from.
+    pub(super) fn admit_proxied(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        // Its place is given back, and perhaps taken again.
+        connection.origin.seat = None;
+        let (peer, listener) = (connection.origin.peer, Arc::clone(&connection.origin.listener));
+        let shared = &self.shared;
+        match shared.admission.admit(Some(peer.ip()), &listener, &shared.limits, self.now) {
+            Ok(seat) => {
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.origin.seat = seat;
+                }
+            }
+            Err(turned) => {
+                self.turn_away(peer, &listener, &turned);
+                self.end(id, End::Lost, None);
             }
         }
     }

@@ -252,13 +252,18 @@ impl Shard {
         id: ConnectionId,
         proxied: Option<SocketAddr>,
         certificate: Option<Arc<[u8]>>,
+        now: Instant,
     ) {
+        self.now = now;
         let Some(connection) = self.connection_mut(id) else { return };
         let origin = &mut connection.origin;
         if let Some(peer) = proxied {
             (origin.peer, origin.is_local) = (peer, false);
         }
         origin.certificate = certificate;
+        if std::mem::take(&mut origin.is_proxied) {
+            self.admit_proxied(id);
+        }
     }
 
     /// Bytes have arrived on a connection.

@@ -144,16 +144,16 @@ impl Admission {
         self.listeners.get(listener).copied().unwrap_or(self.quota)
     }
 
-    /// Lets a connection in, or says why not. It counts for as long as the seat is there; `None` where nobody counts.
+    /// Lets a connection in, or says why not. Its address counts where it is known. It counts for as long as the seat is there; `None` where nobody counts.
     pub(crate) fn admit(
         &self,
-        address: IpAddr,
+        address: Option<IpAddr>,
         listener: &str,
         limits: &Limits,
         now: Instant,
     ) -> Result<Option<Arc<Seat>>, Turned> {
         if self.has_bans()
-            && let Some(reason) = self.read().address(address, now)
+            && let Some(reason) = address.and_then(|address| self.read().address(address, now))
         {
             return Err(Turned::Banned(reason));
         }
@@ -291,7 +291,7 @@ impl Seats {
         quota: Quota,
         all_maximum: usize,
         of_address_maximum: usize,
-        address: IpAddr,
+        address: Option<IpAddr>,
     ) -> Result<Seat, Turned> {
         // From here on its drop gives back what it has taken.
         let mut seat = Seat { seats: Arc::clone(self), listener: quota.place, address: None };
@@ -303,7 +303,7 @@ impl Seats {
         if quota.connections_maximum > 0 && of_listener >= quota.connections_maximum {
             return Err(Turned::TooManyOfListener);
         }
-        if of_address_maximum > 0 {
+        if let Some(address) = address.filter(|_| of_address_maximum > 0) {
             let address = counted_as(address);
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
             let count = by_address.entry(address).or_insert(0);
