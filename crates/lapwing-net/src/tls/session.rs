@@ -503,6 +503,18 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_leaves_one_alert() {
+        let mut pair = pair(&rustls::version::TLS13, vec![100]);
+        // A ClientHello that ends too early.
+        let bytes = [&b"\x16\x03\x01\0\x20\x01\0\0\x1c"[..], &[0xff; 28]].concat();
+        let at = pair.server.place(&mut pair.buffer);
+        pair.buffer[at..at + bytes.len()].copy_from_slice(&bytes);
+        let mut out = Vec::new();
+        pair.server.process(&mut pair.buffer, at + bytes.len(), &mut out).unwrap_err();
+        assert_eq!(out, b"\x15\x03\x03\0\x02\x02\x32", "fatal, decode_error");
+    }
+
+    #[test]
     fn what_came_instead_of_tls_is_named() {
         for (bytes, part) in [
             (&b"\x10\x0d\0\x04MQTT"[..], "MQTT without TLS"),
