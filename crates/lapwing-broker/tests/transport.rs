@@ -426,3 +426,123 @@ fn tls_may_be_behind_a_proxy() {
     relay.join().expect("a thread");
     broker.shut_down().expect("a good end");
 }
+
+/// A client with nothing but a socket.
+fn raw(broker: &Broker) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", broker.listening()[0].port())).expect("a listener");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    stream
+}
+
+/// All that the broker still says until it ends the connection.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A reset is an end as well.
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+/// An open WebSocket.
+fn websocket(broker: &Broker) -> TcpStream {
+    let mut stream = raw(broker);
+    let request = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("a connection");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        answer.extend(byte);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+/// A frame with a mask that changes nothing.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+// [MQTT-6.0.0-2]
+// 3.1.1 [MQTT-6.0.0-2]
+#[test]
+fn packets_may_be_in_several_frames_and_several_in_one() {
+    let (broker, _shown) = start(listener(Scheme::WebSocket));
+    let mut stream = websocket(&broker);
+    let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a";
+    // A CONNECT in fragments with a ping between them, and three PINGREQs: two in its last frame, one behind it.
+    let bytes = [
+        frame(0x02, &connect[..3]),
+        frame(0x89, b"there?"),
+        frame(0x00, &connect[3..9]),
+        frame(0x80, &[&connect[9..], b"\xc0\0\xc0"].concat()),
+        frame(0x82, b"\0\xc0\0"),
+    ];
+    stream.write_all(&bytes.concat()).expect("a connection");
+    let expected = [&b"\x8a\x06there?"[..], b"\x82\x0a\x20\x02\0\0\xd0\0\xd0\0\xd0\0"].concat();
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, expected);
+    stream.write_all(&frame(0x88, &[3, 232])).expect("a connection");
+    assert_eq!(rest(&mut stream), b"\x88\x02\x03\xe8");
+    broker.shut_down().expect("a good end");
+}
+
+// [MQTT-6.0.0-1]
+// 3.1.1 [MQTT-6.0.0-1]
+#[test]
+fn a_text_frame_ends_the_connection_with_a_code() {
+    let (broker, shown) = start(listener(Scheme::WebSocket));
+    let mut stream = websocket(&broker);
+    stream.write_all(&frame(0x81, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")).expect("a connection");
+    assert_eq!(rest(&mut stream), b"\x88\x02\x03\xeb");
+    assert!(shown.try_recv().is_err(), "it was no CONNECT");
+    broker.shut_down().expect("a good end");
+}
+
+#[test]
+fn a_handshake_has_a_deadline() {
+    let authority = Authority::new();
+    let server = authority.certify("server", &["127.0.0.1"], 1);
+    let limits = lapwing_broker::Limits { connect_timeout_s: 1, ..Default::default() };
+    for (listener, bytes) in [
+        (secure(Scheme::Tls, &server), &b"\x16\x03\x01\x02\0"[..]),
+        (secure(Scheme::Tls, &server), b""),
+        (listener(Scheme::WebSocket), b"GET /mqtt HTTP/1.1\r\n"),
+    ] {
+        let config = Config { listeners: vec![listener], limits: limits.clone(), ..Config::default() };
+        let broker = Broker::start(config).expect("a broker");
+        let mut stream = raw(&broker);
+        stream.write_all(bytes).expect("a connection");
+        assert_eq!(rest(&mut stream), b"", "{bytes:?}");
+        broker.shut_down().expect("a good end");
+    }
+}
+
+#[test]
+fn what_does_not_belong_to_a_listener_gets_an_answer_where_there_is_one() {
+    let authority = Authority::new();
+    let server = authority.certify("server", &["127.0.0.1"], 1);
+    let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a";
+    for (listener, bytes, answer) in [
+        (secure(Scheme::Tls, &server), &connect[..], &b""[..]),
+        (secure(Scheme::Tls, &server), b"GET / HTTP/1.1\r\n\r\n", b""),
+        (secure(Scheme::Tls, &server), &[0xff; 5000], b""),
+        // An alert: a message that cannot be decoded.
+        (secure(Scheme::Tls, &server), &[&b"\x16\x03\x01\0\x20\x01\0\0\x1c"[..], &[0xff; 28]].concat(), b"\x15\x03"),
+        (listener(Scheme::WebSocket), connect, b""),
+        (listener(Scheme::WebSocket), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404 "),
+        (listener(Scheme::WebSocket), &[b'x'; 10_000], b"HTTP/1.1 431 "),
+        (listener(Scheme::Tcp), b"GET / HTTP/1.1\r\n\r\n", b""),
+        (listener(Scheme::Tcp), b"\x16\x03\x01\x02\0", b""),
+    ] {
+        let (broker, shown) = start(listener);
+        let mut stream = raw(&broker);
+        stream.write_all(bytes).expect("a connection");
+        let said = rest(&mut stream);
+        assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{bytes:?}: {said:?}");
+        assert!(shown.try_recv().is_err());
+        broker.shut_down().expect("a good end");
+    }
+}

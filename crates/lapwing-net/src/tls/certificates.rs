@@ -210,3 +210,143 @@ fn verifier(config: &TlsConfig) -> Result<Option<Arc<dyn ClientCertVerifier>>, T
         (error, _) => authorities.fault(format!("cannot be used: {error}")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    };
+    use rustls::client::Resumption;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+
+    use super::*;
+    use crate::tls::session::{BUFFER_MINIMUM, TlsFault};
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Issuer {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn certify(authority: &Issuer, name: &str, serial: u64) -> (String, String) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, authority).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn revocations(authority: &Issuer, serial: u64) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2001, 1, 1),
+            next_update: date_time_ymd(2999, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(authority).unwrap().pem().unwrap()
+    }
+
+    /// A handshake, and what kind of one it was for the client.
+    fn connect(server: &Certificates, client: &Arc<ClientConfig>) -> Result<HandshakeKind, TlsFault> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut server = server.session().unwrap();
+        let mut buffer = vec![0; BUFFER_MINIMUM];
+        while server.is_handshaking() || client.is_handshaking() {
+            let (mut sent, mut answer) = (Vec::new(), Vec::new());
+            while client.wants_write() {
+                client.write_tls(&mut sent).unwrap();
+            }
+            let at = server.place(&mut buffer);
+            buffer[at..at + sent.len()].copy_from_slice(&sent);
+            server.process(&mut buffer, at + sent.len(), &mut answer)?;
+            let mut answer = &answer[..];
+            while !answer.is_empty() {
+                client.read_tls(&mut answer).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        Ok(client.handshake_kind().unwrap())
+    }
+
+    #[test]
+    fn a_ticket_outlives_a_new_certificate_but_not_what_becomes_of_the_clients() {
+        let authority = authority();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        let (certificate, key) = certify(&authority, "localhost", 1);
+        let config = TlsConfig {
+            client_ca: Some(file("ca.pem", &authority.pem())),
+            crl: Some(file("crl.pem", &revocations(&authority, 99))),
+            ..TlsConfig::new(file("server.pem", &certificate), file("server.key", &key))
+        };
+        let server = Certificates::load(&config, false).unwrap();
+        let (certificate, key) = certify(&authority, "client", 7);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            file("crl.pem", &revocations(&authority, 99));
+            server.refresh(true).unwrap();
+            let mut client = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(roots.clone())
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap();
+            client.resumption = Resumption::in_memory_sessions(8);
+            let client = Arc::new(client);
+            assert_eq!(connect(&server, &client).unwrap(), HandshakeKind::Full);
+            assert_eq!(connect(&server, &client).unwrap(), HandshakeKind::Resumed);
+            let (renewed, renewed_key) = certify(&authority, "localhost", 2);
+            file("server.pem", &renewed);
+            file("server.key", &renewed_key);
+            assert!(server.refresh(false).unwrap());
+            assert_eq!(connect(&server, &client).unwrap(), HandshakeKind::Resumed);
+            file("crl.pem", &revocations(&authority, 7));
+            server.refresh(true).unwrap();
+            let fault = connect(&server, &client).unwrap_err().to_string();
+            assert!(fault.contains("revoked"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_worth_a_warning() {
+        use std::os::unix::fs::PermissionsExt;
+        let authority = authority();
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = certify(&authority, "localhost", 1);
+        let (certificate_path, key_path) =
+            (folder.path().join("server.pem"), folder.path().join("server.key"));
+        fs::write(&certificate_path, certificate).unwrap();
+        fs::write(&key_path, key).unwrap();
+        let config = TlsConfig::new(&certificate_path, &key_path);
+        for (mode, warnings) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
+            fs::set_permissions(&key_path, fs::Permissions::from_mode(mode)).unwrap();
+            let found = Certificates::load(&config, false).unwrap().warnings();
+            assert_eq!(found.len(), warnings, "{mode:o}: {found:?}");
+        }
+    }
+}

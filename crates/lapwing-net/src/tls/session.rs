@@ -126,8 +126,10 @@ impl TlsSession {
                     true
                 }
                 Ok(_) => false,
-                // The alert comes next, and after it the error once more.
-                Err(error) => fault.replace(error).is_none(),
+                Err(error) => {
+                    fault = Some(error);
+                    false
+                }
             };
             start += discard;
             if !goes_on {
@@ -135,6 +137,7 @@ impl TlsSession {
             }
         }
         if let Some(error) = fault {
+            self.take_alert(&mut buffer[start..end], out);
             // So that it does not matter whether they came together.
             let is_open = plaintext > 0 && self.phase == Phase::Open;
             return if is_open {
@@ -155,6 +158,17 @@ impl TlsSession {
             self.verify_again()?;
         }
         Ok(plaintext)
+    }
+
+    /// What an error has left to be sent, and no more: what has come is not looked at again.
+    fn take_alert(&mut self, incoming: &mut [u8], out: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(incoming).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => break,
+            }
+        }
     }
 
     /// A client that comes back with a ticket shows no certificate: the one of its first session is in the ticket. What has
@@ -218,6 +232,9 @@ impl TlsSession {
         into: &mut [u8],
         write: impl FnOnce(&mut Traffic<'_>, &mut [u8]) -> Option<usize>,
     ) -> Option<usize> {
+        if self.fault.is_some() {
+            return None;
+        }
         let mut length = 0;
         loop {
             // Nothing is whole in it, so that nothing is read: rustls has offsets in it.
@@ -483,6 +500,18 @@ mod tests {
         assert_eq!(pair.server.close(&mut [0; 1000]), None);
         pair.exchange().unwrap();
         assert!(pair.server.encrypt(b"now", &mut [0; 1000]).is_some());
+    }
+
+    #[test]
+    fn a_fault_leaves_one_alert() {
+        let mut pair = pair(&rustls::version::TLS13, vec![100]);
+        // A ClientHello that ends too early.
+        let bytes = [&b"\x16\x03\x01\0\x20\x01\0\0\x1c"[..], &[0xff; 28]].concat();
+        let at = pair.server.place(&mut pair.buffer);
+        pair.buffer[at..at + bytes.len()].copy_from_slice(&bytes);
+        let mut out = Vec::new();
+        pair.server.process(&mut pair.buffer, at + bytes.len(), &mut out).unwrap_err();
+        assert_eq!(out, b"\x15\x03\x03\0\x02\x02\x32", "fatal, decode_error");
     }
 
     #[test]
