@@ -6,7 +6,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{backup, bans, clients, health, metrics, publish, retained, status};
+use crate::{backup, bans, clients, health, metrics, publish, reload, retained, status};
 
 const TOKEN: &str = "token";
 
@@ -26,6 +26,7 @@ const TOKEN: &str = "token";
         bans::add,
         bans::remove,
         publish::publish,
+        reload::reload,
         retained::list,
         retained::delete,
         backup::backup

@@ -12,8 +12,9 @@ use lapwing_broker::Control;
 use crate::bans::BanFile;
 use crate::guard::{self, guard};
 use crate::problem::Problem;
+use crate::reload::Reload;
 use crate::token::Token;
-use crate::{backup, bans, clients, health, metrics, openapi, publish, retained, status};
+use crate::{backup, bans, clients, health, metrics, openapi, publish, reload, retained, status};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -24,6 +25,8 @@ pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) token: Arc<Token>,
     pub(crate) metrics_public: bool,
+    /// What reads the configuration anew.
+    pub(crate) reload: Option<Arc<dyn Reload>>,
     /// Where bans are kept; `None` where nothing is.
     pub(crate) bans: Option<Arc<BanFile>>,
     /// Whether only this machine can reach the channel.
@@ -54,6 +57,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/bans", get(bans::list).post(bans::add))
         .route("/api/v1/bans/{kind}/{*value}", delete(bans::remove))
         .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/retained", get(retained::list))
         .route("/api/v1/retained/{*topic}", delete(retained::delete))
         .route("/api/v1/store/backup", get(backup::backup))

@@ -15,6 +15,7 @@ use lapwing_broker::Control;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::bans::BanFile;
+use crate::reload::Reload;
 use crate::router::{Api, router};
 use crate::token::Token;
 
@@ -81,7 +82,6 @@ fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// How the channel is to be.
-#[derive(Debug)]
 pub struct Options {
     /// What opens it.
     pub token: Token,
@@ -89,6 +89,8 @@ pub struct Options {
     pub metrics_public: bool,
     /// The directory in which bans outlive the process, if they are to.
     pub data: Option<PathBuf>,
+    /// What reads the configuration anew, if anything does.
+    pub reload: Option<Arc<dyn Reload>>,
 }
 
 /// A running admin channel. It stops when it is dropped.
@@ -113,6 +115,7 @@ impl Server {
         }
         let api = Api {
             bans: bans.map(Arc::new),
+            reload: options.reload,
             control,
             token: Arc::new(options.token),
             metrics_public: options.metrics_public,

@@ -11,7 +11,7 @@ use lapwing_store::{Sequence, Store, Writer};
 use mio::Poll;
 
 use crate::clock::{Clock, WallClock};
-use crate::control::{Control, shard_stats};
+use crate::control::{Control, NamedCertificates, shard_stats};
 use crate::event_loop::{self, EventLoop};
 use crate::hook::Hooks;
 use crate::limit::{Limits, ListenerLimits};
@@ -93,6 +93,7 @@ pub enum StartError {
 /// A running broker. It stops when it is dropped, or with [`shut_down`](Self::shut_down).
 pub struct Broker {
     listening: Arc<[Address]>,
+    certificates: Arc<[NamedCertificates]>,
     shared: Arc<Shared>,
     clock: Clock,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -123,6 +124,7 @@ impl Broker {
         for listener in &config.listeners {
             listeners.extend(Listener::bind(listener)?);
         }
+        let certificates = certificates(&listeners);
         let listening = listeners.iter().map(|listener| listener.local().clone()).collect();
         let rules = config.rules.compile().map_err(StartError::Rule)?;
         let (mut polls, mut senders) = (Vec::new(), Vec::new());
@@ -148,8 +150,14 @@ impl Broker {
             senders,
             stored,
         );
-        let mut broker =
-            Self { listening, shared: Arc::new(shared), clock, threads: Vec::new(), writer: None };
+        let mut broker = Self {
+            listening,
+            certificates,
+            shared: Arc::new(shared),
+            clock,
+            threads: Vec::new(),
+            writer: None,
+        };
         let mut remnants = Vec::new();
         // Nobody is let in before every shard has its sessions, nor if one cannot have them.
         let (ready, is_ready) = mpsc::channel();
@@ -214,7 +222,8 @@ impl Broker {
 
     /// A handle for those who watch and steer the broker from other threads.
     pub fn control(&self) -> Control {
-        Control::new(Arc::clone(&self.shared), Arc::clone(&self.listening), self.clock)
+        let (listening, certificates) = (Arc::clone(&self.listening), Arc::clone(&self.certificates));
+        Control::new(Arc::clone(&self.shared), listening, certificates, self.clock)
     }
 
     /// Publishes a message of the program's own under the very name of its topic: no rule changes it, no hook
@@ -281,6 +290,22 @@ impl Broker {
         }
         ends.into_iter().collect()
     }
+}
+
+/// The certificates of the listeners that have any, each once, with the listener's name.
+fn certificates(listeners: &[Listener]) -> Arc<[NamedCertificates]> {
+    let mut named: Vec<NamedCertificates> = Vec::new();
+    for listener in listeners {
+        if let Some(certificates) = listener.certificates()
+            && !named.iter().any(|(_, known)| Arc::ptr_eq(known, certificates))
+        {
+            for warning in certificates.warnings() {
+                tracing::warn!(listener = %listener.name(), "{warning}");
+            }
+            named.push((Arc::clone(listener.name()), Arc::clone(certificates)));
+        }
+    }
+    named.into()
 }
 
 /// However the thread of a shard ends, nobody is to wait for its answers.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use lapwing_net::Address;
+use lapwing_net::{Address, Certificates};
 use lapwing_proto::packet::{EncodeError, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 use lapwing_store::archive::ArchiveError;
@@ -38,8 +38,12 @@ const RETAINED_AT_A_TIME: usize = 128;
 pub struct Control {
     shared: Arc<Shared>,
     listening: Arc<[Address]>,
+    certificates: Arc<[NamedCertificates]>,
     clock: Clock,
 }
+
+/// Certificates, with the name of the listener that has them.
+pub(crate) type NamedCertificates = (Arc<str>, Arc<Certificates>);
 
 /// Why a broker did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -200,8 +204,33 @@ pub(crate) enum Inquiry {
 pub type SessionDetail = (SessionInfo, Vec<SubscriptionInfo>);
 
 impl Control {
-    pub(crate) fn new(shared: Arc<Shared>, listening: Arc<[Address]>, clock: Clock) -> Self {
-        Self { shared, listening, clock }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        listening: Arc<[Address]>,
+        certificates: Arc<[NamedCertificates]>,
+        clock: Clock,
+    ) -> Self {
+        Self { shared, listening, certificates, clock }
+    }
+
+    /// Reads the files of certificates again that have changed since they were looked at last, or all of them if
+    /// `is_forced`. Who connects from now on meets what they have; whoever is connected stays. Where they are wrong, what was
+    /// loaded before still holds, and the log says why.
+    pub fn refresh_certificates(&self, is_forced: bool) {
+        for (listener, certificates) in &*self.certificates {
+            match certificates.refresh(is_forced) {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::info!(%listener, "the certificates have been read again");
+                    for warning in certificates.warnings() {
+                        tracing::warn!(%listener, "{warning}");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%listener, "the certificates are not changed: listeners.{listener}.{error}");
+                }
+            }
+        }
     }
 
     /// The addresses that the broker listens on.

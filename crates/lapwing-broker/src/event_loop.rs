@@ -5,11 +5,11 @@
 //! and one `write`.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_net::{Accepted, Listener, Stream};
+use lapwing_net::{Accepted, Listener, ReceiveError, Received, Stream};
 use lapwing_proto::session::Instant;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
@@ -24,6 +24,8 @@ use crate::sync::Waker;
 const READ_BUFFER: usize = 256 * 1024;
 /// When a turn has read so many bytes, it is to write what became of them while a processor's cache still has it.
 const TURN_READ: usize = 512 * 1024;
+/// What a step of a handshake counts for among these bytes: it takes as long as so many.
+const HANDSHAKE_COST: usize = 64 * 1024;
 /// Connections accepted per listener and turn.
 const ACCEPTS: usize = 256;
 /// How long a closed connection's client has to read the last bytes and close its own end.
@@ -77,6 +79,8 @@ struct Socket {
     is_broken: bool,
     /// Whether all has been written that ever will be; what still comes is thrown away.
     is_drained: bool,
+    /// Whether the shard knows all about the other end that the transport does.
+    is_introduced: bool,
 }
 
 /// The token of the waker by which mail wakes the loop.
@@ -148,7 +152,8 @@ impl EventLoop {
         self.shard.handle_mail(now);
         for (id, stream) in self.shard.take_arrived() {
             if let Some(stream) = stream {
-                self.watch(id, stream, now);
+                // Its client has been let in, so that it has long been known.
+                self.watch(id, stream, true, now);
             }
         }
         let mut room = TURN_READ;
@@ -204,9 +209,15 @@ impl EventLoop {
             return;
         }
         let Some(Some(socket)) = self.sockets.get_mut(token - first_socket) else { return };
-        if event.is_writable() && !socket.is_writable {
-            socket.is_writable = true;
-            self.shard.mark_dirty(socket.id);
+        if event.is_writable() {
+            if !socket.is_writable {
+                socket.is_writable = true;
+                self.shard.mark_dirty(socket.id);
+            }
+            // What TLS and WebSocket have to say. Where it fails, the next read will say so.
+            if socket.stream.flush().is_err() {
+                make_ready(&mut self.ready, socket);
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             socket.is_read_closed |= event.is_read_closed() || event.is_error();
@@ -277,12 +288,13 @@ impl EventLoop {
     fn add(&mut self, stream: Stream, origin: Origin, now: Instant) {
         // One that is not let in is closed with its stream.
         if let Some(id) = self.shard.accept(origin, now) {
-            self.watch(id, stream, now);
+            self.watch(id, stream, false, now);
         }
     }
 
     /// Gives a connection of the shard its socket.
-    fn watch(&mut self, id: ConnectionId, mut stream: Stream, now: Instant) {
+    fn watch(&mut self, id: ConnectionId, mut stream: Stream, is_introduced: bool, now: Instant) {
+        let has_more_to_say = stream.introduces_itself();
         let token = Token(FIRST_LISTENER + self.listeners.len() + id.index());
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interests) {
@@ -298,6 +310,7 @@ impl EventLoop {
             is_writable: true,
             is_broken: false,
             is_drained: false,
+            is_introduced: is_introduced || !has_more_to_say,
         };
         if self.sockets.len() <= id.index() {
             self.sockets.resize_with(id.index() + 1, || None);
@@ -321,22 +334,35 @@ impl EventLoop {
             socket.is_paused = true;
             return 0;
         }
-        match socket.stream.read(&mut self.buffer) {
-            Ok(0) => self.remove(id, now),
-            Ok(count) => {
-                // A full buffer may not have been all; nor may anything be that came with the peer's end.
-                if count == self.buffer.len() || socket.is_read_closed || socket.is_broken {
+        let is_opening = socket.stream.is_opening();
+        match socket.stream.receive(&mut self.buffer) {
+            Ok(Received::Bytes { count, is_all }) => {
+                // Nor may anything have been all that came with the peer's end.
+                if !is_all || socket.is_read_closed || socket.is_broken {
                     make_ready(&mut self.ready, socket);
+                }
+                if count == 0 {
+                    return HANDSHAKE_COST;
+                }
+                if !std::mem::replace(&mut socket.is_introduced, true) {
+                    let introduction = socket.stream.introduction();
+                    self.shard.introduce(id, introduction.proxied, introduction.certificate);
                 }
                 if !socket.is_drained {
                     self.shard.receive(id, &self.buffer[..count], now);
                 }
-                return count;
+                return if is_opening { count + HANDSHAKE_COST } else { count };
             }
+            Ok(Received::Nothing) if !socket.is_broken => return if is_opening { HANDSHAKE_COST } else { 0 },
             // After a failed write nothing may follow, even if nothing can be read either.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_broken => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => make_ready(&mut self.ready, socket),
-            Err(_) => self.remove(id, now),
+            Ok(Received::Nothing | Received::End) | Err(ReceiveError::Lost(_)) => self.remove(id, now),
+            // The peer gets a moment to read why.
+            Err(ReceiveError::Fault(fault)) => {
+                socket.is_drained = true;
+                make_ready(&mut self.ready, socket);
+                self.closing.push_back((now + LINGER, id));
+                self.shard.break_off(id, &fault, now);
+            }
         }
         0
     }

@@ -2,9 +2,10 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, Options, Server, Token};
+use lapwing_api::{BindError, Listener, Options, Reload, Server, Token};
 use lapwing_broker::Broker;
 
 use crate::config::{Config, Durability};
@@ -59,7 +60,12 @@ fn directory(config: &Config, data: Option<&Path>) -> anyhow::Result<Option<Path
 
 impl Admin {
     /// Answers from now on.
-    pub(crate) fn start(self, broker: &Broker, metrics_public: bool) -> anyhow::Result<Server> {
+    pub(crate) fn start(
+        self,
+        broker: &Broker,
+        metrics_public: bool,
+        reload: Arc<dyn Reload>,
+    ) -> anyhow::Result<Server> {
         let local = self.listener.local();
         match &self.path {
             Some(path) => {
@@ -75,7 +81,8 @@ impl Admin {
                 "the admin channel is open to other machines, and whoever sees its traffic sees its token: there is no TLS"
             );
         }
-        let options = Options { token: self.token, metrics_public, data: self.directory };
+        let options =
+            Options { token: self.token, metrics_public, data: self.directory, reload: Some(reload) };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")
     }
 }

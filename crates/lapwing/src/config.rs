@@ -1,21 +1,27 @@
 //! The configuration: one typed tree, from a file, the environment and flags, in this order.
 
+mod difference;
 mod fault;
 mod key;
+mod listener;
 pub(crate) mod reference;
 pub(crate) mod variable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use lapwing_auth::{Authentication, Method, Permissions};
-use lapwing_broker::{Limits, ListenerConfig, Rules, Sharding};
+use lapwing_auth::{Authentication, Permissions};
+use lapwing_broker::{Limits, ListenerConfig, ListenerLimits, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use listener::Listener;
+
+pub(crate) use self::difference::Difference;
 use crate::security;
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
@@ -43,19 +49,6 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     /// What is logged.
     pub(crate) log: Log,
-}
-
-/// A place to listen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listener {
-    /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
-    /// `127.0.0.1` and `::1` on port 1883.
-    pub(crate) bind: String,
-    /// The methods by which clients of this listener can show who they are, in this order, in place of all that are configured:
-    /// `certificate`, `jwt`, `password`; and `anonymous` for what `authentication.anonymous` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) authentication: Option<Vec<Method>>,
 }
 
 /// The admin channel: health, metrics and an HTTP API.
@@ -113,6 +106,16 @@ pub(crate) enum Durability {
 pub(crate) struct Log {
     /// The least important lines that are written.
     pub(crate) level: LogLevel,
+    /// How they are written: for people, or as JSON with an object on each line.
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -167,11 +170,15 @@ impl Config {
 
     /// Where to listen.
     pub(crate) fn listeners(&self) -> anyhow::Result<Vec<ListenerConfig>> {
-        let parse = |(name, listener): (&String, &Listener)| {
-            let address = listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))?;
-            Ok(ListenerConfig::new(name.as_str(), address))
-        };
-        self.listeners.iter().map(parse).collect()
+        self.listeners.iter().map(|(name, listener)| listener.parse(name)).collect()
+    }
+}
+
+impl Config {
+    /// What holds for the connections of single listeners, by their names.
+    pub(crate) fn listener_limits(&self) -> BTreeMap<Arc<str>, ListenerLimits> {
+        let limits = |(name, listener): (&String, &Listener)| (name.as_str().into(), listener.limits.clone());
+        self.listeners.iter().map(limits).collect()
     }
 }
 

@@ -5,7 +5,9 @@ mod admin;
 mod command;
 mod config;
 mod exit;
+mod log;
 mod prompt;
+mod reload;
 mod security;
 mod store;
 
@@ -30,6 +32,7 @@ enum Command {
     Client(command::admin::ClientCommand),
     Ban(command::admin::BanCommand),
     Retained(command::admin::RetainedCommand),
+    Reload(command::admin::ReloadCommand),
     Passwd(command::passwd::Passwd),
     Acl(command::acl::Acl),
     Config(command::config::ConfigCommand),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Client(client) => client.run(),
         Command::Ban(ban) => ban.run(),
         Command::Retained(retained) => retained.run(),
+        Command::Reload(reload) => reload.run(),
         Command::Passwd(passwd) => passwd.run(),
         Command::Acl(acl) => acl.run(),
         Command::Config(config) => config.run(),

@@ -22,7 +22,7 @@ BAD_USER_NAME_OR_PASSWORD = 134
 def secured(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text(SECRET + "\n", encoding="utf-8")
-    broker = Broker(tmp_path, {
+    broker = Broker(tmp_path, settings={
         "authentication.jwt.secret_file": str(secret),
         "authentication.jwt.audience": "broker",
         "authentication.delay_maximum_ms": "0",

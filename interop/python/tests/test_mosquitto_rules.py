@@ -70,7 +70,7 @@ def brokers(tmp_path):
         data = tmp_path / name
         data.mkdir()
         settings = {f"permissions.{key}": value for key, value in permissions.items()}
-        started.append(Broker(data, {"authentication.password.file": str(users)} | settings))
+        started.append(Broker(data, settings={"authentication.password.file": str(users)} | settings))
         return started[-1]
 
     try:

@@ -39,7 +39,7 @@ def secured(tmp_path):
     users, rules = tmp_path / "users.toml", tmp_path / "acl.toml"
     add_user(users, "anna", "geheim ü")
     rules.write_text(RULES, encoding="utf-8")
-    broker = Broker(tmp_path, {
+    broker = Broker(tmp_path, settings={
         "authentication.anonymous": "none",
         "authentication.password.file": str(users),
         "authentication.delay_maximum_ms": "0",

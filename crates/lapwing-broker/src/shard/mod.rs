@@ -42,6 +42,7 @@ mod will;
 mod test;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,6 +184,8 @@ const DELIVERY_COST: usize = 64;
 const LEFT_TIMERS: usize = 1024;
 /// With which a connection begins that speaks TLS. A CONNECT never begins so.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// With which a connection begins that speaks HTTP: packets that no client begins with.
+const HTTP: [&[u8]; 3] = [b"GET /", b"POST /", b"HEAD /"];
 
 impl Shard {
     /// `mailbox` is that of which `shared` has the other end.
@@ -243,6 +246,21 @@ impl Shard {
         id
     }
 
+    /// What carries a connection knows more about the other end, before the first byte has arrived.
+    pub(crate) fn introduce(
+        &mut self,
+        id: ConnectionId,
+        proxied: Option<SocketAddr>,
+        certificate: Option<Arc<[u8]>>,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let origin = &mut connection.origin;
+        if let Some(peer) = proxied {
+            (origin.peer, origin.is_local) = (peer, false);
+        }
+        origin.certificate = certificate;
+    }
+
     /// Bytes have arrived on a connection.
     pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.now = now;
@@ -296,6 +314,11 @@ impl Shard {
             let maximum = match connection.phase {
                 Phase::AwaitingConnect if input.starts_with(&[TLS_HANDSHAKE]) => {
                     let fault = "this looks like TLS, which this listener does not speak";
+                    self.fault(id, ReasonCode::MalformedPacket, &fault);
+                    break;
+                }
+                Phase::AwaitingConnect if HTTP.iter().any(|method| input.starts_with(method)) => {
+                    let fault = "this looks like HTTP: MQTT over WebSocket has a listener of its own, ws://";
                     self.fault(id, ReasonCode::MalformedPacket, &fault);
                     break;
                 }
