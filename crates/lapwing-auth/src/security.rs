@@ -389,3 +389,6 @@ impl fmt::Debug for Security {
         f.debug_struct("Security").field("config", &self.inner.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

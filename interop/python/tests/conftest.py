@@ -19,19 +19,15 @@ PAHO = {
     "test_paho_keep_alive.py",
     "test_paho_session.py",
     "test_paho_v5.py",
-    "test_transport.py",
     "test_security.py",
+    "test_transport.py",
 }
 # One line per file in requirements/: a missing client then fails an import instead of skipping tests in silence.
 SUITES = {
     "paho-1.6": PAHO,
     "paho-2.1": PAHO,
-    "paho-2.2": PAHO | {
-        "test_jwt.py",
-        "test_mosquitto_cli.py",
-        "test_mosquitto_rules.py",
-        "test_mosquitto_tls.py",
-    },
+    "paho-2.2": PAHO
+    | {"test_jwt.py", "test_mosquitto_cli.py", "test_mosquitto_rules.py", "test_mosquitto_tls.py"},
     "asyncio": {"test_aiomqtt.py", "test_gmqtt.py"},
 }
 

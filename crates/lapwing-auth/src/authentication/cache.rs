@@ -5,9 +5,9 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use hashbrown::HashMap;
-use ring::hmac;
-use ring::rand::SystemRandom;
 
 /// Names what was presented, to this process alone: nobody can tell from it what it was, nor find something else with the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

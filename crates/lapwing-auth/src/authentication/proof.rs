@@ -44,7 +44,7 @@ pub(crate) struct Proven {
 
 impl Proven {
     /// A user of the file.
-    pub(super) fn of_user(user: Arc<User>) -> Self {
+    pub(crate) fn of_user(user: Arc<User>) -> Self {
         Self {
             user: Arc::clone(&user.name),
             attributes: Arc::clone(&user.attributes),

@@ -5,9 +5,9 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 
 use crate::password::scram::{KEY_BYTES, hash, sign};

@@ -4,10 +4,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use aws_lc_rs::rand::SecureRandom;
 use base64::Engine;
 use base64::engine::GeneralPurpose;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
-use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -89,7 +89,7 @@ impl PasswordHash {
     /// If the cost cannot be, or there is no randomness.
     pub fn new(password: &[u8], cost: Cost, workspace: &mut Workspace) -> Result<Self, HashError> {
         let mut salt = vec![0; SALT_BYTES];
-        ring::rand::SystemRandom::new().fill(&mut salt).map_err(|_| HashError::Random)?;
+        aws_lc_rs::rand::SystemRandom::new().fill(&mut salt).map_err(|_| HashError::Random)?;
         let mut hash = vec![0; HASH_BYTES];
         argon2id(password, &salt, cost, workspace, &mut hash)?;
         Ok(Self { method: Method::Argon2id(cost), salt: salt.into(), hash: hash.into() })
@@ -140,7 +140,7 @@ impl PasswordHash {
 
     fn with_sha512(method: Method, salt: &str, hash: &str) -> Result<Self, HashError> {
         let (salt, hash) = (decode(&BASE64_STANDARD, salt)?, decode(&BASE64_STANDARD, hash)?);
-        if salt.is_empty() || hash.len() != ring::digest::SHA512_OUTPUT_LEN {
+        if salt.is_empty() || hash.len() != aws_lc_rs::digest::SHA512_OUTPUT_LEN {
             return Err(HashError::Malformed);
         }
         Ok(Self { method, salt, hash })
@@ -155,11 +155,11 @@ impl PasswordHash {
                     && bool::from(hash.ct_eq(&self.hash))
             }
             Method::Pbkdf2(iterations) => {
-                let algorithm = ring::pbkdf2::PBKDF2_HMAC_SHA512;
-                ring::pbkdf2::verify(algorithm, iterations, &self.salt, password, &self.hash).is_ok()
+                let algorithm = aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA512;
+                aws_lc_rs::pbkdf2::verify(algorithm, iterations, &self.salt, password, &self.hash).is_ok()
             }
             Method::Sha512 => {
-                let mut context = ring::digest::Context::new(&ring::digest::SHA512);
+                let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA512);
                 context.update(password);
                 context.update(&self.salt);
                 context.finish().as_ref().ct_eq(&self.hash).into()
@@ -176,7 +176,7 @@ impl PasswordHash {
         let method = like.map_or(Method::Argon2id(Cost::default()), |hash| hash.method);
         let mut salt = vec![0; SALT_BYTES];
         let mut hash = vec![0; like.map_or(HASH_BYTES, |hash| hash.hash.len())];
-        let random = ring::rand::SystemRandom::new();
+        let random = aws_lc_rs::rand::SystemRandom::new();
         random.fill(&mut salt).and_then(|()| random.fill(&mut hash)).map_err(|_| HashError::Random)?;
         Ok(Self { method, salt: salt.into(), hash: hash.into() })
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use aws_lc_rs::rand::SecureRandom;
+use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use ring::rand::SecureRandom;
-use ring::{digest, hmac, pbkdf2};
 
 /// Bytes of each key.
 pub(crate) const KEY_BYTES: usize = digest::SHA256_OUTPUT_LEN;
@@ -55,7 +55,7 @@ impl Verifier {
     /// If the password cannot be used so, or there is no randomness.
     pub fn new(password: &str) -> Result<Self, VerifierError> {
         let mut salt = [0; SALT_BYTES];
-        ring::rand::SystemRandom::new().fill(&mut salt).map_err(|_| VerifierError::Random)?;
+        aws_lc_rs::rand::SystemRandom::new().fill(&mut salt).map_err(|_| VerifierError::Random)?;
         Self::with_salt(password, &salt, ITERATIONS)
     }
 

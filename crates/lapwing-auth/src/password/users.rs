@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::rand::SecureRandom;
 use hashbrown::HashMap;
-use ring::rand::SecureRandom;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -101,7 +101,7 @@ impl Users {
         let stand_in = stand_in(by_name.values()).map_err(|error| FileError::new(path, error))?;
         let scram_shape = scram_shape(by_name.values());
         let mut process_key = [0; 32];
-        let random = ring::rand::SystemRandom::new();
+        let random = aws_lc_rs::rand::SystemRandom::new();
         random.fill(&mut process_key).map_err(|_| FileError::new(path, HashError::Random))?;
         Ok(Self { by_name, stand_in, scram_shape, process_key })
     }

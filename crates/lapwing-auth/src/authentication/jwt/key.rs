@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ring::signature::{
+use aws_lc_rs::signature::{
     self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
-use ring::{digest, hmac};
+use aws_lc_rs::{digest, hmac};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use x509_parser::oid_registry;
 use x509_parser::pem::Pem;
