@@ -9,6 +9,7 @@
 mod backup;
 mod caller;
 mod clients;
+mod explain;
 mod exposition;
 mod guard;
 mod health;
@@ -26,6 +27,9 @@ mod token;
 
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
+pub use explain::{
+    ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription, Remembered,
+};
 pub use openapi::document;
 pub use retained::{RetainedMessage, RetainedPage};
 pub use server::{BindError, DEFAULT_LISTEN, Listener, Options, Server};

@@ -6,7 +6,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{backup, clients, health, metrics, publish, retained, status};
+use crate::{backup, clients, explain, health, metrics, publish, retained, status};
 
 const TOKEN: &str = "token";
 
@@ -22,6 +22,7 @@ const TOKEN: &str = "token";
         clients::list,
         clients::show,
         clients::kick,
+        explain::explain,
         publish::publish,
         retained::list,
         retained::delete,

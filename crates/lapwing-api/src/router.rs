@@ -12,7 +12,7 @@ use lapwing_broker::Control;
 use crate::guard::{self, guard};
 use crate::problem::Problem;
 use crate::token::Token;
-use crate::{backup, clients, health, metrics, openapi, publish, retained, status};
+use crate::{backup, clients, explain, health, metrics, openapi, publish, retained, status};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -48,6 +48,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/clients", get(clients::list))
         .route("/api/v1/clients/{client_id}", get(clients::show).delete(clients::kick))
+        .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/publish", post(publish::publish))
         .route("/api/v1/retained", get(retained::list))
         .route("/api/v1/retained/{*topic}", delete(retained::delete))

@@ -12,6 +12,7 @@ use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilter, TopicName};
 use lapwing_store::Sequence;
 
+use crate::explanation::Explain;
 use crate::hook::{Anonymous, Hooks};
 use crate::limit::Limits;
 use crate::mailbox::mailbox;
@@ -234,7 +235,14 @@ impl Bench {
         let limits = Limits { client_receive_maximum: u16::MAX, ..Limits::default() };
         let sharding = Sharding { count, neighbours: 0 };
         let stored = Stored::new(senders.len(), None, Sequence::default());
-        let shared = Shared::new(limits, CompiledRules::default(), hooks, &sharding, senders, stored);
+        let shared = Shared::new(
+            (limits, Explain::default()),
+            CompiledRules::default(),
+            hooks,
+            &sharding,
+            senders,
+            stored,
+        );
         let shared = Arc::new(shared);
         let shard = |(id, mailbox)| Shard::new(id, Arc::clone(&shared), mailbox);
         Self { shards: shared.shards().zip(mailboxes).map(shard).collect(), dirty: Vec::new(), sent: 0 }

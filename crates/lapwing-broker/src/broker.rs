@@ -12,6 +12,7 @@ use mio::Poll;
 use crate::clock::{Clock, WallClock};
 use crate::control::{Control, shard_stats};
 use crate::event_loop::{self, EventLoop};
+use crate::explanation::Explain;
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Mail;
@@ -36,6 +37,8 @@ pub struct Config {
     pub rules: Rules,
     /// What the program around it decides.
     pub hooks: Hooks,
+    /// What it remembers so that it can be explained.
+    pub explain: Explain,
     /// Where it keeps what is to outlive it. Without, sessions and messages end with the process.
     pub store: Option<StoreConfig>,
 }
@@ -58,6 +61,7 @@ impl Default for Config {
             limits: Limits::default(),
             rules: Rules::default(),
             hooks: Hooks::default(),
+            explain: Explain::default(),
             store: None,
         }
     }
@@ -135,7 +139,7 @@ impl Broker {
         let store = writer.as_ref().map(|(store, _)| store.clone());
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
-        let shared = Shared::new(config.limits, rules, config.hooks, &config.sharding, senders, stored);
+        let shared = Shared::new((config.limits, config.explain), rules, config.hooks, &config.sharding, senders, stored);
         let mut broker =
             Self { listening, shared: Arc::new(shared), clock, threads: Vec::new(), writer: None };
         let mut remnants = Vec::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use lapwing_broker::hook::Anonymous;
-use lapwing_broker::{Limits, ListenerConfig, Rules, Sharding};
+use lapwing_broker::{Explain, Limits, ListenerConfig, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// What is done with topics and subscriptions beyond the protocol.
     pub(crate) rules: Rules,
+    /// What is remembered so that it can be explained.
+    pub(crate) explain: Explain,
     /// What is logged.
     pub(crate) log: Log,
 }

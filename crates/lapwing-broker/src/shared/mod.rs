@@ -22,6 +22,7 @@ pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::stored::{Stored, StoredRecipients, StoredTargets};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
+use crate::explanation::Explain;
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Batch;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) rules: CompiledRules,
     pub(crate) hooks: Hooks,
+    pub(crate) explain: Explain,
     /// Which shard has which session.
     pub(crate) registry: Registry,
     pub(crate) subscriptions: Subscriptions,
@@ -86,7 +88,7 @@ const SPARE_BATCHES: usize = 8;
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
     pub(crate) fn new(
-        limits: Limits,
+        (limits, explain): (Limits, Explain),
         rules: CompiledRules,
         hooks: Hooks,
         sharding: &Sharding,
@@ -99,6 +101,7 @@ impl Shared {
             limits,
             rules,
             hooks,
+            explain,
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::default(),
             stored,

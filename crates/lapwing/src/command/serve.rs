@@ -118,6 +118,7 @@ fn start(
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
         rules: config.rules.clone(),
+        explain: config.explain.clone(),
         hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
         store,
     })?)

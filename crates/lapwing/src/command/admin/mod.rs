@@ -1,6 +1,7 @@
 //! The commands that ask a running broker, through its admin channel.
 
 mod client;
+mod explain;
 mod retained;
 mod status;
 mod table;
@@ -13,6 +14,7 @@ use lapwing_api::{Caller, Token};
 use serde::Serialize;
 
 pub(crate) use self::client::ClientCommand;
+pub(crate) use self::explain::ExplainCommand;
 pub(crate) use self::retained::RetainedCommand;
 pub(crate) use self::status::Status;
 use crate::store;
