@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -18,15 +18,21 @@ const LISTENING = /listening on tcp:\/\/127\.0\.0\.1:(\d+)/;
 export class Broker {
   log = [];
 
-  /** Starts a broker and waits until it listens. */
-  static async start() {
+  /** Starts a broker and waits until it listens; with these listeners in its configuration, of which one is plain TCP. */
+  static async start(listeners) {
     const broker = new Broker();
     const data = await mkdtemp(join(tmpdir(), "lapwing-interop-"));
     const reference = process.env.INTEROP_BROKER_COMMAND;
     const port = reference ? await freePort() : 0;
     const [program, ...options] = reference
       ? reference.replaceAll("{port}", port).split(/\s+/)
-      : [lapwing(), "serve", "--listen", `tcp://${HOST}:0`, "--data", data, "--set", "admin.listen="];
+      : [lapwing(), "serve", "--data", data, "--set", "admin.listen="];
+    if (!reference && listeners) {
+      await writeFile(join(data, "lapwing.toml"), listeners);
+      options.push("--config", "lapwing.toml");
+    } else if (!reference) {
+      options.push("--listen", `tcp://${HOST}:0`);
+    }
     broker.data = data;
     broker.isLapwing = !reference;
     broker.process = spawn(program, options, { cwd: data, stdio: ["ignore", "ignore", "pipe"] });
@@ -40,6 +46,13 @@ export class Broker {
     }
     broker.url = `mqtt://${HOST}:${broker.port}`;
     return broker;
+  }
+
+  /** Where it listens with this scheme. They are named in the order of their names, of which that of plain TCP is the last. */
+  urlOf(scheme) {
+    const found = this.log.map((line) => new RegExp(`listening on (${scheme}://[^ ]+)`).exec(line)).find((match) => match);
+    assert.ok(found, this.log.join("\n"));
+    return found[1];
   }
 
   /** Asks it to stop with SIGTERM and checks that it does, in time and with status 0. */

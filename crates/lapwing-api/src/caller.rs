@@ -3,12 +3,13 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
@@ -85,19 +86,26 @@ impl Caller {
 
     /// Gets what is at `path`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        let body = self.call(Method::GET, path)?;
+        let body = self.call(Method::GET, path, Bytes::new())?;
         serde_json::from_slice(&body).map_err(|error| self.foreign(&error))
     }
 
     /// Deletes what is at `path`.
     pub fn delete(&self, path: &str) -> Result<(), CallError> {
-        self.call(Method::DELETE, path).map(drop)
+        self.call(Method::DELETE, path, Bytes::new()).map(drop)
+    }
+
+    /// Sends `request` as JSON.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<T, CallError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.foreign(&error))?;
+        let body = self.call(Method::POST, path, body.into())?;
+        serde_json::from_slice(&body).map_err(|error| self.foreign(&error))
     }
 
     /// Begins to get what is at `path`, however long it is.
     pub fn download(&self, path: &str) -> Result<Download, CallError> {
         let runtime = self.runtime()?;
-        let exchange = self.exchange(Method::GET, path);
+        let exchange = self.exchange(Method::GET, path, Bytes::new());
         let response = runtime
             .block_on(async { tokio::time::timeout(TIMEOUT, exchange).await })
             .map_err(|_| CallError::TimedOut(self.address.clone()))??;
@@ -110,10 +118,10 @@ impl Caller {
         Err(self.problem(status, &body))
     }
 
-    fn call(&self, method: Method, path: &str) -> Result<Bytes, CallError> {
+    fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, CallError> {
         let runtime = self.runtime()?;
         let call = async {
-            let response = self.exchange(method, path).await?;
+            let response = self.exchange(method, path, body).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_MAXIMUM).collect().await;
             Ok::<_, CallError>((status, body.map_err(|error| self.foreign(&error))?.to_bytes()))
@@ -139,7 +147,12 @@ impl Caller {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<Response<Incoming>, CallError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, CallError> {
         let unreachable = |error| CallError::Unreachable(self.address.clone(), error);
         let stream = tokio::net::TcpStream::connect(&*self.address).await.map_err(unreachable)?;
         let (mut sender, connection) =
@@ -154,7 +167,8 @@ impl Caller {
             .uri(path)
             .header(HOST, &*self.address)
             .header(AUTHORIZATION, token)
-            .body(Empty::<Bytes>::new())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
             .map_err(|error| self.foreign(&error))?;
         sender.send_request(request).await.map_err(|error| self.foreign(&error))
     }

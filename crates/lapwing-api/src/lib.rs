@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod backup;
+mod bans;
 mod caller;
 mod clients;
 mod explain;
@@ -18,6 +19,7 @@ mod openapi;
 mod problem;
 mod process;
 mod publish;
+mod reload;
 mod retained;
 mod router;
 mod server;
@@ -25,12 +27,14 @@ mod status;
 mod timestamp;
 mod token;
 
+pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest};
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
 pub use explain::{
     ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription, Remembered,
 };
 pub use openapi::document;
+pub use reload::{Reload, Reloaded};
 pub use retained::{RetainedMessage, RetainedPage};
 pub use server::{BindError, DEFAULT_LISTEN, Listener, Options, Server};
 pub use status::{ShardStatus, Status};

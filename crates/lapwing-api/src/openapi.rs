@@ -6,7 +6,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{backup, clients, explain, health, metrics, publish, retained, status};
+use crate::{backup, bans, clients, explain, health, metrics, publish, reload, retained, status};
 
 const TOKEN: &str = "token";
 
@@ -23,7 +23,11 @@ const TOKEN: &str = "token";
         clients::show,
         clients::kick,
         explain::explain,
+        bans::list,
+        bans::add,
+        bans::remove,
         publish::publish,
+        reload::reload,
         retained::list,
         retained::delete,
         backup::backup

@@ -9,10 +9,12 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use lapwing_broker::Control;
 
+use crate::bans::BanFile;
 use crate::guard::{self, guard};
 use crate::problem::Problem;
+use crate::reload::Reload;
 use crate::token::Token;
-use crate::{backup, clients, explain, health, metrics, openapi, publish, retained, status};
+use crate::{backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, status};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -23,6 +25,10 @@ pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) token: Arc<Token>,
     pub(crate) metrics_public: bool,
+    /// What reads the configuration anew.
+    pub(crate) reload: Option<Arc<dyn Reload>>,
+    /// Where bans are kept; `None` where nothing is.
+    pub(crate) bans: Option<Arc<BanFile>>,
     /// Whether only this machine can reach the channel.
     pub(crate) is_loopback: bool,
 }
@@ -49,7 +55,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/clients", get(clients::list))
         .route("/api/v1/clients/{client_id}", get(clients::show).delete(clients::kick))
         .route("/api/v1/explain", get(explain::explain))
+        .route("/api/v1/bans", get(bans::list).post(bans::add))
+        .route("/api/v1/bans/{kind}/{*value}", delete(bans::remove))
         .route("/api/v1/publish", post(publish::publish))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/retained", get(retained::list))
         .route("/api/v1/retained/{*topic}", delete(retained::delete))
         .route("/api/v1/store/backup", get(backup::backup))

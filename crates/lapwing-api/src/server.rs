@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use hyper_util::service::TowerToHyperService;
 use lapwing_broker::Control;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::bans::BanFile;
+use crate::reload::Reload;
 use crate::router::{Api, router};
 use crate::token::Token;
 
@@ -79,12 +82,15 @@ fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// How the channel is to be.
-#[derive(Debug)]
 pub struct Options {
     /// What opens it.
     pub token: Token,
     /// Whether the metrics need no token.
     pub metrics_public: bool,
+    /// The directory in which bans outlive the process, if they are to.
+    pub data: Option<PathBuf>,
+    /// What reads the configuration anew, if anything does.
+    pub reload: Option<Arc<dyn Reload>>,
 }
 
 /// A running admin channel. It stops when it is dropped.
@@ -103,7 +109,13 @@ impl Server {
             .thread_keep_alive(IDLE_THREAD)
             .thread_name("admin-wait")
             .build()?;
+        let bans = options.data.as_deref().map(BanFile::new);
+        if let Some(bans) = &bans {
+            bans.restore(&control)?;
+        }
         let api = Api {
+            bans: bans.map(Arc::new),
+            reload: options.reload,
             control,
             token: Arc::new(options.token),
             metrics_public: options.metrics_public,

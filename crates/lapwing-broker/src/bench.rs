@@ -237,6 +237,7 @@ impl Bench {
         let stored = Stored::new(senders.len(), None, Sequence::default());
         let shared = Shared::new(
             (limits, Explain::default()),
+            &Default::default(),
             CompiledRules::default(),
             hooks,
             &sharding,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -10,11 +11,11 @@ use lapwing_store::{Sequence, Store, Writer};
 use mio::Poll;
 
 use crate::clock::{Clock, WallClock};
-use crate::control::{Control, shard_stats};
+use crate::control::{Control, NamedCertificates, shard_stats};
 use crate::event_loop::{self, EventLoop};
 use crate::explanation::Explain;
 use crate::hook::Hooks;
-use crate::limit::Limits;
+use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Mail;
 use crate::mailbox::{MailboxSender, mailbox};
 use crate::message::Message;
@@ -33,6 +34,8 @@ pub struct Config {
     pub sharding: Sharding,
     /// What it allows peers to make grow.
     pub limits: Limits,
+    /// What holds for the connections of a listener instead, by its name.
+    pub listener_limits: BTreeMap<Arc<str>, ListenerLimits>,
     /// What it does with topics and subscriptions beyond the protocol.
     pub rules: Rules,
     /// What the program around it decides.
@@ -59,6 +62,7 @@ impl Default for Config {
             listeners: vec![ListenerConfig::new("default", address)],
             sharding: Sharding::default(),
             limits: Limits::default(),
+            listener_limits: BTreeMap::new(),
             rules: Rules::default(),
             hooks: Hooks::default(),
             explain: Explain::default(),
@@ -93,6 +97,7 @@ pub enum StartError {
 /// A running broker. It stops when it is dropped, or with [`shut_down`](Self::shut_down).
 pub struct Broker {
     listening: Arc<[Address]>,
+    certificates: Arc<[NamedCertificates]>,
     shared: Arc<Shared>,
     clock: Clock,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -123,6 +128,7 @@ impl Broker {
         for listener in &config.listeners {
             listeners.extend(Listener::bind(listener)?);
         }
+        let certificates = certificates(&listeners);
         let listening = listeners.iter().map(|listener| listener.local().clone()).collect();
         let rules = config.rules.compile().map_err(StartError::Rule)?;
         let (mut polls, mut senders) = (Vec::new(), Vec::new());
@@ -139,9 +145,23 @@ impl Broker {
         let store = writer.as_ref().map(|(store, _)| store.clone());
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
-        let shared = Shared::new((config.limits, config.explain), rules, config.hooks, &config.sharding, senders, stored);
-        let mut broker =
-            Self { listening, shared: Arc::new(shared), clock, threads: Vec::new(), writer: None };
+        let shared = Shared::new(
+            (config.limits, config.explain),
+            &config.listener_limits,
+            rules,
+            config.hooks,
+            &config.sharding,
+            senders,
+            stored,
+        );
+        let mut broker = Self {
+            listening,
+            certificates,
+            shared: Arc::new(shared),
+            clock,
+            threads: Vec::new(),
+            writer: None,
+        };
         let mut remnants = Vec::new();
         // Nobody is let in before every shard has its sessions, nor if one cannot have them.
         let (ready, is_ready) = mpsc::channel();
@@ -206,7 +226,8 @@ impl Broker {
 
     /// A handle for those who watch and steer the broker from other threads.
     pub fn control(&self) -> Control {
-        Control::new(Arc::clone(&self.shared), Arc::clone(&self.listening), self.clock)
+        let (listening, certificates) = (Arc::clone(&self.listening), Arc::clone(&self.certificates));
+        Control::new(Arc::clone(&self.shared), listening, certificates, self.clock)
     }
 
     /// Publishes a message of the program's own under the very name of its topic: no rule changes it, no hook
@@ -273,6 +294,22 @@ impl Broker {
         }
         ends.into_iter().collect()
     }
+}
+
+/// The certificates of the listeners that have any, each once, with the listener's name.
+fn certificates(listeners: &[Listener]) -> Arc<[NamedCertificates]> {
+    let mut named: Vec<NamedCertificates> = Vec::new();
+    for listener in listeners {
+        if let Some(certificates) = listener.certificates()
+            && !named.iter().any(|(_, known)| Arc::ptr_eq(known, certificates))
+        {
+            for warning in certificates.warnings() {
+                tracing::warn!(listener = %listener.name(), "{warning}");
+            }
+            named.push((Arc::clone(listener.name()), Arc::clone(certificates)));
+        }
+    }
+    named.into()
 }
 
 /// However the thread of a shard ends, nobody is to wait for its answers.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
-use lapwing_net::Address;
+use lapwing_net::{Address, Certificates};
 use lapwing_proto::packet::{EncodeError, ProtocolVersion, Publish, QoS, ReasonCode};
 use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 use lapwing_store::archive::ArchiveError;
 use lapwing_store::{BackupTarget, Condition};
 
+use crate::ban::{Ban, BanTarget};
 use crate::broker::{ShardStat, keep};
 use crate::clock::Clock;
 use crate::explanation::{
@@ -23,7 +24,7 @@ use crate::explanation::{
 use crate::mail::Mail;
 use crate::message::Message;
 use crate::shard::{Report, SessionId, SessionKey, Stat};
-use crate::shared::{ShardId, Shared};
+use crate::shared::{Kept, ShardId, Shared, TooManyBans};
 use crate::sync::Ordering;
 
 /// How long a shard may take to answer before whoever asks gives up.
@@ -40,8 +41,12 @@ const RETAINED_AT_A_TIME: usize = 128;
 pub struct Control {
     shared: Arc<Shared>,
     listening: Arc<[Address]>,
+    certificates: Arc<[NamedCertificates]>,
     clock: Clock,
 }
+
+/// Certificates, with the name of the listener that has them.
+pub(crate) type NamedCertificates = (Arc<str>, Arc<Certificates>);
 
 /// Why a broker did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +63,9 @@ pub enum ControlError {
     /// The broker has stopped.
     #[error("the broker has stopped")]
     Stopped,
+    /// There are as many bans as there may be.
+    #[error("there are 100,000 bans, and no more are kept")]
+    TooManyBans,
     /// Everything ends with the process.
     #[error("this broker stores nothing: there is nothing to make a backup of")]
     NothingStored,
@@ -205,8 +213,33 @@ pub(crate) enum Inquiry {
 pub type SessionDetail = (SessionInfo, Vec<SubscriptionInfo>);
 
 impl Control {
-    pub(crate) fn new(shared: Arc<Shared>, listening: Arc<[Address]>, clock: Clock) -> Self {
-        Self { shared, listening, clock }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        listening: Arc<[Address]>,
+        certificates: Arc<[NamedCertificates]>,
+        clock: Clock,
+    ) -> Self {
+        Self { shared, listening, certificates, clock }
+    }
+
+    /// Reads the files of certificates again that have changed since they were looked at last, or all of them if
+    /// `is_forced`. Who connects from now on meets what they have; whoever is connected stays. Where they are wrong, what was
+    /// loaded before still holds, and the log says why.
+    pub fn refresh_certificates(&self, is_forced: bool) {
+        for (listener, certificates) in &*self.certificates {
+            match certificates.refresh(is_forced) {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::info!(%listener, "the certificates have been read again");
+                    for warning in certificates.warnings() {
+                        tracing::warn!(%listener, "{warning}");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%listener, "the certificates are not changed: listeners.{listener}.{error}");
+                }
+            }
+        }
     }
 
     /// The addresses that the broker listens on.
@@ -288,6 +321,32 @@ impl Control {
     pub fn disconnect(&self, name: &str) -> Result<(), ControlError> {
         let (shard, key) = self.find(name)?;
         self.ask(shard, |reply| Inquiry::Disconnect { key, reply })?
+    }
+
+    /// Keeps somebody out, in place of an earlier ban of the same, and ends the connections that it concerns.
+    pub fn ban(&self, ban: Ban) -> Result<Renewed, ControlError> {
+        let now = self.clock.now();
+        let until = ban.until.map(|until| now + until.duration_since(SystemTime::now()).unwrap_or_default());
+        let kept = Kept { reason: ban.reason.into(), until, is_automatic: ban.is_automatic };
+        self.shared.admission.ban(ban.target, kept, now).map_err(|TooManyBans| ControlError::TooManyBans)?;
+        self.rules_changed()
+    }
+
+    /// Ends a ban; whether there was one.
+    pub fn unban(&self, target: &BanTarget) -> bool {
+        self.shared.admission.unban(target)
+    }
+
+    /// All bans that hold, those of addresses first.
+    pub fn bans(&self) -> Vec<Ban> {
+        let now = self.clock.now();
+        let show = |(target, kept): (BanTarget, Kept)| Ban {
+            target,
+            reason: kept.reason.as_ref().to_owned(),
+            until: kept.until.map(|until| SystemTime::now() + until.since(now)),
+            is_automatic: kept.is_automatic,
+        };
+        self.shared.admission.bans(now).into_iter().map(show).collect()
     }
 
     /// The rules have changed: whether each client that is connected would still be let in, and what it may do, is asked

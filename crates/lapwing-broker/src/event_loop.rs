@@ -5,18 +5,18 @@
 //! and one `write`.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_net::{Accepted, Listener, Stream};
+use lapwing_net::{Accepted, Listener, ReceiveError, Received, Stream};
 use lapwing_proto::session::Instant;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{Clock, LoadMeter, WallClock};
 use crate::origin::Origin;
-use crate::rate::Rate;
+use crate::rate::{Allowance, Rate};
 use crate::shard::{ConnectionId, Shard};
 use crate::sync::Waker;
 
@@ -24,6 +24,8 @@ use crate::sync::Waker;
 const READ_BUFFER: usize = 256 * 1024;
 /// When a turn has read so many bytes, it is to write what became of them while a processor's cache still has it.
 const TURN_READ: usize = 512 * 1024;
+/// What a step of a handshake counts for among these bytes: it takes as long as so many.
+const HANDSHAKE_COST: usize = 64 * 1024;
 /// Connections accepted per listener and turn.
 const ACCEPTS: usize = 256;
 /// How long a closed connection's client has to read the last bytes and close its own end.
@@ -50,8 +52,16 @@ pub(crate) struct EventLoop {
     accept_ready: Vec<bool>,
     /// Until when the listeners rest.
     accept_after: Option<Instant>,
+    /// How many connections each listener accepts, where there is a limit, and until when it has had enough.
+    paces: Vec<Option<Pace>>,
     shed: Rate,
     load: LoadMeter,
+}
+
+/// How many connections a listener accepts.
+struct Pace {
+    allowance: Allowance,
+    rests_until: Instant,
 }
 
 struct Socket {
@@ -69,6 +79,8 @@ struct Socket {
     is_broken: bool,
     /// Whether all has been written that ever will be; what still comes is thrown away.
     is_drained: bool,
+    /// Whether the shard knows all about the other end that the transport does.
+    is_introduced: bool,
 }
 
 /// The token of the waker by which mail wakes the loop.
@@ -86,10 +98,17 @@ impl EventLoop {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
         }
+        let now = clock.now();
+        let pace = |listener: &Listener| {
+            let rate = shard.quota(listener.name()).connect_rate;
+            (rate > 0).then(|| Pace { allowance: Allowance::new(rate, now), rests_until: now })
+        };
+        let paces = listeners.iter().map(pace).collect();
         Ok(Self {
             poll,
             shard,
             accept_ready: vec![false; listeners.len()],
+            paces,
             listeners,
             sockets: Vec::new(),
             ready: VecDeque::new(),
@@ -133,7 +152,8 @@ impl EventLoop {
         self.shard.handle_mail(now);
         for (id, stream) in self.shard.take_arrived() {
             if let Some(stream) = stream {
-                self.watch(id, stream, now);
+                // Its client has been let in, so that it has long been known.
+                self.watch(id, stream, true, now);
             }
         }
         let mut room = TURN_READ;
@@ -189,9 +209,15 @@ impl EventLoop {
             return;
         }
         let Some(Some(socket)) = self.sockets.get_mut(token - first_socket) else { return };
-        if event.is_writable() && !socket.is_writable {
-            socket.is_writable = true;
-            self.shard.mark_dirty(socket.id);
+        if event.is_writable() {
+            if !socket.is_writable {
+                socket.is_writable = true;
+                self.shard.mark_dirty(socket.id);
+            }
+            // What TLS and WebSocket have to say. Where it fails, the next read will say so.
+            if socket.stream.flush().is_err() {
+                make_ready(&mut self.ready, socket);
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             socket.is_read_closed |= event.is_read_closed() || event.is_error();
@@ -213,18 +239,28 @@ impl EventLoop {
         }
         // Edges come once: what is left over must be asked for.
         if self.accept_ready.contains(&true) && self.accept_after.is_none() {
-            self.accept_after = Some(now);
+            let left = self.accept_ready.iter().zip(&self.paces).filter(|&(&is_ready, _)| is_ready);
+            let rests = left.map(|(_, pace)| pace.as_ref().map_or(now, |pace| pace.rests_until));
+            self.accept_after = rests.min();
         }
     }
 
     /// Accepts what waits at a listener; whether there may be more.
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS {
+            if self.paces[index].as_ref().is_some_and(|pace| pace.rests_until > now) {
+                return true;
+            }
             match self.listeners[index].accept() {
                 Accepted::Stream(stream, peer) => {
                     let listener = Arc::clone(self.listeners[index].name());
                     let origin = Origin::new(peer, stream.is_local(peer), listener);
                     self.add(stream, origin, now);
+                    if let Some(pace) = &mut self.paces[index]
+                        && let Some(until) = pace.allowance.take(1, now)
+                    {
+                        pace.rests_until = until;
+                    }
                 }
                 Accepted::None => return false,
                 Accepted::Shed => self.report_shortage(now),
@@ -250,12 +286,15 @@ impl EventLoop {
     }
 
     fn add(&mut self, stream: Stream, origin: Origin, now: Instant) {
-        let id = self.shard.accept(origin, now);
-        self.watch(id, stream, now);
+        // One that is not let in is closed with its stream.
+        if let Some(id) = self.shard.accept(origin, now) {
+            self.watch(id, stream, false, now);
+        }
     }
 
     /// Gives a connection of the shard its socket.
-    fn watch(&mut self, id: ConnectionId, mut stream: Stream, now: Instant) {
+    fn watch(&mut self, id: ConnectionId, mut stream: Stream, is_introduced: bool, now: Instant) {
+        let has_more_to_say = stream.introduces_itself();
         let token = Token(FIRST_LISTENER + self.listeners.len() + id.index());
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, token, interests) {
@@ -271,6 +310,7 @@ impl EventLoop {
             is_writable: true,
             is_broken: false,
             is_drained: false,
+            is_introduced: is_introduced || !has_more_to_say,
         };
         if self.sockets.len() <= id.index() {
             self.sockets.resize_with(id.index() + 1, || None);
@@ -294,22 +334,35 @@ impl EventLoop {
             socket.is_paused = true;
             return 0;
         }
-        match socket.stream.read(&mut self.buffer) {
-            Ok(0) => self.remove(id, now),
-            Ok(count) => {
-                // A full buffer may not have been all; nor may anything be that came with the peer's end.
-                if count == self.buffer.len() || socket.is_read_closed || socket.is_broken {
+        let is_opening = socket.stream.is_opening();
+        match socket.stream.receive(&mut self.buffer) {
+            Ok(Received::Bytes { count, is_all }) => {
+                // Nor may anything have been all that came with the peer's end.
+                if !is_all || socket.is_read_closed || socket.is_broken {
                     make_ready(&mut self.ready, socket);
+                }
+                if count == 0 {
+                    return HANDSHAKE_COST;
+                }
+                if !std::mem::replace(&mut socket.is_introduced, true) {
+                    let introduction = socket.stream.introduction();
+                    self.shard.introduce(id, introduction.proxied, introduction.certificate);
                 }
                 if !socket.is_drained {
                     self.shard.receive(id, &self.buffer[..count], now);
                 }
-                return count;
+                return if is_opening { count + HANDSHAKE_COST } else { count };
             }
+            Ok(Received::Nothing) if !socket.is_broken => return if is_opening { HANDSHAKE_COST } else { 0 },
             // After a failed write nothing may follow, even if nothing can be read either.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !socket.is_broken => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => make_ready(&mut self.ready, socket),
-            Err(_) => self.remove(id, now),
+            Ok(Received::Nothing | Received::End) | Err(ReceiveError::Lost(_)) => self.remove(id, now),
+            // The peer gets a moment to read why.
+            Err(ReceiveError::Fault(fault)) => {
+                socket.is_drained = true;
+                make_ready(&mut self.ready, socket);
+                self.closing.push_back((now + LINGER, id));
+                self.shard.break_off(id, &fault, now);
+            }
         }
         0
     }

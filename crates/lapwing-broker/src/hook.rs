@@ -355,9 +355,17 @@ mod tests {
         let hooks = Hooks { authenticator: Arc::new(Anonymous::None), ..Hooks::default() };
         let (limits, rules) = (Limits::default(), CompiledRules::default());
         let stored = Stored::new(1, None, lapwing_store::Sequence::default());
-        let shared = Shared::new((limits, Explain::default()), rules, hooks, &Sharding::default(), vec![sender.clone()], stored);
+        let shared = Shared::new(
+            (limits, Explain::default()),
+            &Default::default(),
+            rules,
+            hooks,
+            &Sharding::default(),
+            vec![sender.clone()],
+            stored,
+        );
         let mut shard = Shard::new(ShardId(0), Arc::new(shared), mailbox);
-        let connection = shard.accept(Origin::new(peer, false, "lan".into()), Instant::default());
+        let connection = shard.accept(Origin::new(peer, false, "lan".into()), Instant::default()).unwrap();
         let is_accepted = |anonymous: Anonymous, is_local| {
             let credentials = Credentials {
                 peer,

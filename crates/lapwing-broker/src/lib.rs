@@ -11,6 +11,7 @@
 //! synchronous transitions. Whoever embeds it decides who clients are and what they may do, see [`hook`].
 #![forbid(unsafe_code)]
 
+mod ban;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod broker;
@@ -35,18 +36,19 @@ mod sharding;
 mod shared;
 mod sync;
 
+pub use ban::{AddressRange, AddressRangeError, Ban, BanTarget};
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use control::{
     ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
     SessionInfo, SubscriptionCount, SubscriptionInfo,
 };
 pub use explanation::{
-    Delivery, DeliveryState, Explain, Explanation, Happening, Incident, Message, Passage, Publisher, Question,
-    Reach, Subscription, Wait,
+    Delivery, DeliveryState, Explain, Explanation, Happening, Incident, Message, Passage, Publisher,
+    Question, Reach, Subscription, Wait,
 };
 pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig};
 pub use lapwing_store::Condition;
-pub use limit::{Limits, QueueOverflow};
+pub use limit::{Limits, ListenerLimits, QueueOverflow};
 pub use message::stored_topic;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};

@@ -7,6 +7,26 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
+    /// Connections at a time, on all listeners; 0 for as many as there are file descriptors. Further ones are closed as soon
+    /// as they are accepted.
+    pub connections_maximum: usize,
+    /// Connections at a time from one address, or from one network of 64 bits with IPv6; 0 for any number. Further
+    /// ones are closed as soon as they are accepted.
+    pub connections_per_address_maximum: usize,
+    /// Connections that a listener accepts in a second; 0 for any number. Further ones wait to be accepted.
+    pub connect_rate_maximum: u32,
+    /// Packets in a second that are read from one connection, after a first burst of as many; 0 for any number. A client that
+    /// sends more is not read from for a while: nothing is lost, and TCP holds it back.
+    pub packet_rate_maximum: u32,
+    /// Bytes in a second that are read from one connection, in the same way; 0 for any number.
+    pub byte_rate_maximum: u32,
+    /// Times that a client identifier may connect within `flapping_window_s`; a client that comes more often is banned for
+    /// `flapping_ban_s`. 0 for any number.
+    pub flapping_connects_maximum: u32,
+    /// Seconds within which these are counted.
+    pub flapping_window_s: u32,
+    /// Seconds that such a client is kept out.
+    pub flapping_ban_s: u32,
     /// Seconds from accepting a connection to the whole CONNECT, and for each answer to a challenge of an
     /// extended authentication before CONNACK. 1 to 65,535.
     pub connect_timeout_s: u16,
@@ -23,6 +43,8 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Highest topic alias given to a client, at most its own Topic Alias Maximum; 0 for none.
     pub client_topic_alias_maximum: u16,
+    /// User properties in one packet; a client that sends more is disconnected.
+    pub user_properties_maximum: u16,
     /// Levels of a topic name or filter.
     pub topic_levels_maximum: u16,
     /// Longest keep alive in seconds (Server Keep Alive); a client that asks for more, or for none, gets
@@ -83,6 +105,21 @@ pub struct Limits {
     pub sys_interval_s: u16,
 }
 
+/// What holds for the connections of one listener, where it is not as for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ListenerLimits {
+    /// Connections of this listener at a time; 0 or none for any number, as far as `limits.connections_maximum` goes.
+    pub connections_maximum: Option<usize>,
+    /// Instead of `limits.connect_rate_maximum`.
+    pub connect_rate_maximum: Option<u32>,
+    /// Instead of `limits.packet_rate_maximum`.
+    pub packet_rate_maximum: Option<u32>,
+    /// Instead of `limits.byte_rate_maximum`.
+    pub byte_rate_maximum: Option<u32>,
+}
+
 /// What becomes of a message that finds a session's queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,6 +137,14 @@ pub enum QueueOverflow {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections_maximum: 0,
+            connections_per_address_maximum: 0,
+            connect_rate_maximum: 0,
+            packet_rate_maximum: 0,
+            byte_rate_maximum: 0,
+            flapping_connects_maximum: 0,
+            flapping_window_s: 60,
+            flapping_ban_s: 300,
             connect_timeout_s: 10,
             connect_packet_size_maximum: 128 * 1024,
             packet_size_maximum: 8 * 1024 * 1024,
@@ -107,6 +152,7 @@ impl Default for Limits {
             client_receive_maximum: 1024,
             topic_alias_maximum: 32,
             client_topic_alias_maximum: 32,
+            user_properties_maximum: 64,
             topic_levels_maximum: 128,
             keep_alive_maximum_s: 0,
             session_expiry_maximum_s: u32::MAX,

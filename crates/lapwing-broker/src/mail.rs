@@ -211,7 +211,14 @@ impl Batch {
         let recipients = self.list(recipients);
         self.has_retained |= publish.retain;
         let payload = publish.payload.len() as u32;
-        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, payload, recipients, trace });
+        self.entries.push(Entry {
+            body,
+            qos: publish.qos,
+            retain: publish.retain,
+            payload,
+            recipients,
+            trace,
+        });
         Ok(())
     }
 
@@ -242,7 +249,11 @@ impl Batch {
         let (size, version) = match body {
             Body::Kept(kept) => {
                 let publish = Publish { qos: *qos, retain: *retain, ..kept.publish(now) };
-                return Some((Entrusted::Message { publish, original: None, kept: Some(kept) }, targets, *trace));
+                return Some((
+                    Entrusted::Message { publish, original: None, kept: Some(kept) },
+                    targets,
+                    *trace,
+                ));
             }
             Body::Original(size, version) | Body::Run(size, version, ..) => (*size as usize, *version),
             Body::Encoded(size) => (*size as usize, ProtocolVersion::V5),

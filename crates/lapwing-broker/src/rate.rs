@@ -35,6 +35,37 @@ impl Rate {
     }
 }
 
+/// So much of something in a second, after a first burst of as much. Who has had too much waits for it afterwards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    per_second: u32,
+    /// What is left, in thousandths; below zero what has been had in advance.
+    left: i64,
+    /// As of when.
+    at: Instant,
+}
+
+impl Allowance {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, left: 1000 * i64::from(per_second), at: now }
+    }
+
+    /// Takes some; until when nothing more is to be taken, if it was too much.
+    pub(crate) fn take(&mut self, count: u64, now: Instant) -> Option<Instant> {
+        let rate = i64::from(self.per_second);
+        let elapsed_ms = i64::try_from(now.since(self.at).as_millis()).unwrap_or(i64::MAX);
+        self.left = self.left.saturating_add(rate.saturating_mul(elapsed_ms)).min(1000 * rate);
+        self.at = now;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.left = self.left.saturating_sub(count.saturating_mul(1000));
+        if self.left >= 0 {
+            return None;
+        }
+        let wait_ms = self.left.unsigned_abs().div_ceil(rate.max(1).unsigned_abs());
+        Some(now + std::time::Duration::from_millis(wait_ms))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +88,21 @@ mod tests {
         let mut rate = Rate::shared(10, 64);
         assert_eq!(rate.allow(Instant::from_millis(0)), Some(None));
         assert_eq!(rate.allow(Instant::from_millis(999)), None);
+    }
+
+    #[test]
+    fn who_has_had_too_much_waits_for_it() {
+        let at = Instant::from_millis;
+        let mut allowance = Allowance::new(10, at(0));
+        assert_eq!(allowance.take(10, at(0)), None, "the burst");
+        assert_eq!(allowance.take(1, at(0)), Some(at(100)));
+        assert_eq!(allowance.take(1, at(100)), Some(at(200)));
+        assert_eq!(allowance.take(0, at(200)), None);
+        assert_eq!(allowance.take(10, at(100_000)), None, "no more than one burst is saved");
+        assert_eq!(allowance.take(5, at(100_000)), Some(at(100_500)));
+        assert_eq!(
+            allowance.take(u64::MAX, at(100_500)).map(|at| at.as_millis() > 1_000_000_000),
+            Some(true)
+        );
     }
 }

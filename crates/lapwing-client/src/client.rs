@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use lapwing_net::{Address, BlockingStream};
+use lapwing_net::{Address, BlockingStream, ClientTls};
 use lapwing_proto::packet::{
     Disconnect, MAXIMUM_PACKET_SIZE, Packet, Publish, QoS, ReasonCode, SubscribeProperties, Subscription,
     SubscriptionOptions,
@@ -41,12 +41,24 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::NoAnswer`] and [`Error::NotMqtt`] if there is no MQTT broker at the address.
-    pub fn connect(address: &Address, mut options: ConnectOptions) -> Result<Self, Error> {
+    pub fn connect(address: &Address, options: ConnectOptions) -> Result<Self, Error> {
+        Self::connect_with(address, options, &ClientTls::default())
+    }
+
+    /// As [`connect`](Self::connect), with this use of TLS where the address asks for TLS.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(
+        address: &Address,
+        mut options: ConnectOptions,
+        tls: &ClientTls,
+    ) -> Result<Self, Error> {
         // One message is sent at a time, however large it may be.
         options.limits.stored_bytes = options.limits.stored_bytes.max(MAXIMUM_PACKET_SIZE as usize);
         let timeout = options.connack_timeout;
         let session = ClientSession::new(options)?;
-        let stream = BlockingStream::dial(address, DIAL_TIMEOUT)?;
+        let stream = BlockingStream::dial_with(address, DIAL_TIMEOUT, tls)?;
         let mut client = Self {
             session,
             stream,

@@ -18,7 +18,7 @@ mod error;
 
 pub use client::Client;
 pub use error::Error;
-pub use lapwing_net::{Address, AddressError, DialError};
+pub use lapwing_net::{Address, AddressError, ClientTls, DialError};
 pub use lapwing_proto::packet::{ProtocolVersion, Publish, QoS, ReasonCode};
 pub use lapwing_proto::session::{CleanStart, ConnectOptions, Message};
 pub use lapwing_proto::topic::{TopicError, TopicFilter, TopicName};

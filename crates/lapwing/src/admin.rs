@@ -2,9 +2,10 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, Options, Server, Token};
+use lapwing_api::{BindError, Listener, Options, Reload, Server, Token};
 use lapwing_broker::Broker;
 
 use crate::config::{Config, Durability};
@@ -16,6 +17,8 @@ pub(crate) struct Admin {
     token: Token,
     /// Where the token is, if it is in a file.
     path: Option<PathBuf>,
+    /// The data directory, if there is one.
+    directory: Option<PathBuf>,
 }
 
 /// Binds the address and has the token ready. `None` where there is to be no admin channel, or the address that nobody
@@ -30,15 +33,16 @@ pub(crate) fn open(config: &Config, data: Option<&Path>) -> anyhow::Result<Optio
             return Ok(None);
         }
     };
-    let (token, path) = match directory(config, data)? {
+    let directory = directory(config, data)?;
+    let (token, path) = match &directory {
         Some(directory) => {
-            store::prepare(&directory)?;
-            let path = Token::path(&directory);
+            store::prepare(directory)?;
+            let path = Token::path(directory);
             (Token::read_or_create(&path)?, Some(path))
         }
         None => (Token::generate()?, None),
     };
-    Ok(Some(Admin { listener, token, path }))
+    Ok(Some(Admin { listener, token, path, directory }))
 }
 
 fn advice(error: &BindError) -> String {
@@ -56,7 +60,12 @@ fn directory(config: &Config, data: Option<&Path>) -> anyhow::Result<Option<Path
 
 impl Admin {
     /// Answers from now on.
-    pub(crate) fn start(self, broker: &Broker, metrics_public: bool) -> anyhow::Result<Server> {
+    pub(crate) fn start(
+        self,
+        broker: &Broker,
+        metrics_public: bool,
+        reload: Arc<dyn Reload>,
+    ) -> anyhow::Result<Server> {
         let local = self.listener.local();
         match &self.path {
             Some(path) => {
@@ -72,7 +81,8 @@ impl Admin {
                 "the admin channel is open to other machines, and whoever sees its traffic sees its token: there is no TLS"
             );
         }
-        let options = Options { token: self.token, metrics_public };
+        let options =
+            Options { token: self.token, metrics_public, data: self.directory, reload: Some(reload) };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")
     }
 }

@@ -1,20 +1,28 @@
 //! The configuration: one typed tree, from a file, the environment and flags, in this order.
 
+mod difference;
 mod fault;
 mod key;
+mod listener;
 pub(crate) mod reference;
 pub(crate) mod variable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use lapwing_broker::hook::Anonymous;
-use lapwing_broker::{Explain, Limits, ListenerConfig, Rules, Sharding};
+use lapwing_auth::{Authentication, Permissions};
+use lapwing_broker::{Explain, Limits, ListenerConfig, ListenerLimits, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+
+use listener::Listener;
+
+pub(crate) use self::difference::Difference;
+use crate::security;
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) admin: Admin,
     /// Who is let in.
     pub(crate) authentication: Authentication,
+    /// What clients may do.
+    pub(crate) permissions: Permissions,
     /// How the clients are shared out among threads.
     pub(crate) sharding: Sharding,
     /// How sessions and messages are stored that are to outlive the process.
@@ -43,15 +53,6 @@ pub(crate) struct Config {
     pub(crate) log: Log,
 }
 
-/// A place to listen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listener {
-    /// `tcp://HOST:PORT` or `HOST:PORT`; port 0 takes a free one. With no listener at all, the loopback addresses
-    /// `127.0.0.1` and `::1` on port 1883.
-    pub(crate) bind: String,
-}
-
 /// The admin channel: health, metrics and an HTTP API.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -61,14 +62,6 @@ pub(crate) struct Admin {
     pub(crate) listen: Option<String>,
     /// Whether `/metrics` needs no token.
     pub(crate) metrics_public: bool,
-}
-
-/// Who is let in.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Authentication {
-    /// Who is let in without further proof of who they are: nobody, clients on this machine, or everybody.
-    pub(crate) anonymous: Anonymous,
 }
 
 /// How sessions and messages are stored that are to outlive the process.
@@ -115,6 +108,16 @@ pub(crate) enum Durability {
 pub(crate) struct Log {
     /// The least important lines that are written.
     pub(crate) level: LogLevel,
+    /// How they are written: for people, or as JSON with an object on each line.
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -162,17 +165,22 @@ impl Config {
             .and_then(|()| self.rules.check())
             .map_err(|fault| anyhow!(fault))?;
         self.listeners()?;
+        security::config(self).check()?;
         self.admin.address()?;
         Ok(())
     }
 
     /// Where to listen.
     pub(crate) fn listeners(&self) -> anyhow::Result<Vec<ListenerConfig>> {
-        let parse = |(name, listener): (&String, &Listener)| {
-            let address = listener.bind.parse().with_context(|| format!("listeners.{name}.bind"))?;
-            Ok(ListenerConfig::new(name.as_str(), address))
-        };
-        self.listeners.iter().map(parse).collect()
+        self.listeners.iter().map(|(name, listener)| listener.parse(name)).collect()
+    }
+}
+
+impl Config {
+    /// What holds for the connections of single listeners, by their names.
+    pub(crate) fn listener_limits(&self) -> BTreeMap<Arc<str>, ListenerLimits> {
+        let limits = |(name, listener): (&String, &Listener)| (name.as_str().into(), listener.limits.clone());
+        self.listeners.iter().map(limits).collect()
     }
 }
 
@@ -250,6 +258,8 @@ fn merge(under: &mut Table, over: Table) {
 
 #[cfg(test)]
 mod tests {
+    use lapwing_broker::hook::Anonymous;
+
     use super::*;
 
     fn load(file: &str, settings: &[&str]) -> anyhow::Result<Config> {

@@ -5,6 +5,10 @@ mod admin;
 mod command;
 mod config;
 mod exit;
+mod log;
+mod prompt;
+mod reload;
+mod security;
 mod store;
 
 use std::process::ExitCode;
@@ -26,8 +30,12 @@ enum Command {
     Sub(command::subscribe::Subscribe),
     Status(command::admin::Status),
     Client(command::admin::ClientCommand),
+    Ban(command::admin::BanCommand),
     Retained(command::admin::RetainedCommand),
     Explain(command::admin::ExplainCommand),
+    Reload(command::admin::ReloadCommand),
+    Passwd(command::passwd::Passwd),
+    Acl(command::acl::Acl),
     Config(command::config::ConfigCommand),
     Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
@@ -40,8 +48,12 @@ fn main() -> ExitCode {
         Command::Sub(subscribe) => subscribe.run(),
         Command::Status(status) => status.run(),
         Command::Client(client) => client.run(),
+        Command::Ban(ban) => ban.run(),
         Command::Retained(retained) => retained.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Passwd(passwd) => passwd.run(),
+        Command::Acl(acl) => acl.run(),
         Command::Config(config) => config.run(),
         Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),

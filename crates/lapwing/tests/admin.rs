@@ -543,3 +543,34 @@ fn a_broker_that_stores_nothing_makes_no_backup() {
     let admin = Admin::start(&["store.durability=memory"]);
     assert_eq!(admin.request("GET", "/api/v1/store/backup", "").problem(409), "nothing_stored");
 }
+
+#[test]
+fn a_ban_ends_connections_keeps_clients_out_and_outlives_the_process() {
+    fn command(admin: &Admin, arguments: &[&str]) -> Output {
+        let address = admin.address.to_string();
+        let data = admin.data.path().to_str().expect("a plain path");
+        run(&[&["ban"], arguments, &["--data", data, "--admin", &address]].concat())
+    }
+    let admin = Admin::start(&[]);
+    let noisy = Connect::new(V5, "noisy");
+    let mut peer = Peer::connect_with(&admin.broker, &noisy);
+    let output = command(&admin, &["add", "client", "noisy", "--for", "1h", "--reason", "too loud"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 disconnected\n");
+    assert_eq!(peer.wait_for_disconnect(), Some(ReasonCode::AdministrativeAction));
+    let error = failure(&command(&admin, &["add", "address", "10.0.0.0/33"]), 1);
+    assert!(error.contains("10.1.0.0/16"), "{error}");
+    let Admin { broker, data, .. } = admin;
+    drop(broker);
+    let admin = Admin::start_in(data, &[]);
+    assert_eq!(Peer::raw(&admin.broker).present(&noisy), Some(ReasonCode::Banned));
+    let bans = admin.get("/api/v1/bans");
+    assert_eq!(
+        (&bans["bans"][0]["value"], &bans["bans"][0]["reason"]),
+        (&json!("noisy"), &json!("too loud"))
+    );
+    let listed = command(&admin, &["list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("noisy"), "{listed:?}");
+    assert!(command(&admin, &["remove", "client", "noisy"]).status.success());
+    failure(&command(&admin, &["remove", "client", "noisy"]), 1);
+    assert_eq!(Peer::raw(&admin.broker).present(&noisy), Some(ReasonCode::Success));
+}

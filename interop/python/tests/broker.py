@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 10
@@ -18,10 +19,18 @@ STOP_TIMEOUT_S = 5
 LISTENING = re.compile(r"listening on tcp://127\.0\.0\.1:(\d+)")
 
 
+class Place(NamedTuple):
+    """Where a client connects to."""
+
+    host: str
+    port: int
+
+
 class Broker:
     """A running broker process. Its output is collected in `log`, line by line."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, listeners: str | None = None) -> None:
+        """With other listeners than plain TCP, where `listeners` is their part of a configuration file."""
         self.host = HOST
         self.port = 0
         self.log: list[str] = []
@@ -34,8 +43,12 @@ class Broker:
             self.port = _free_port()
             command = shlex.split(reference.replace("{port}", str(self.port)))
         else:
-            command = [_lapwing(), "serve", "--listen", f"tcp://{HOST}:0", "--data", str(data),
-                       "--set", "admin.listen="]
+            command = [_lapwing(), "serve", "--data", str(data), "--set", "admin.listen="]
+            if listeners is None:
+                command += ["--listen", f"tcp://{HOST}:0"]
+            else:
+                (data / "lapwing.toml").write_text(listeners, encoding="utf-8")
+                command += ["--config", "lapwing.toml"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", cwd=data,
@@ -45,7 +58,7 @@ class Broker:
         try:
             if reference:
                 self._wait_until_it_accepts()
-            else:
+            elif listeners is None:
                 self.port = int(self.wait_for_log(LISTENING, START_TIMEOUT_S).group(1))
         except BaseException:
             self.kill()
@@ -56,8 +69,14 @@ class Broker:
         """The broker's address, like `mqtt://127.0.0.1:1883`."""
         return f"mqtt://{self.host}:{self.port}"
 
-    def wait_for_log(self, pattern: re.Pattern[str], timeout_s: float = 10) -> re.Match[str]:
+    def at(self, scheme: str, host: str = HOST) -> Place:
+        """Where it listens with this scheme and on this address."""
+        pattern = re.compile(rf"listening on {scheme}://{re.escape(host)}:(\d+)")
+        return Place(host, int(self.wait_for_log(pattern, START_TIMEOUT_S).group(1)))
+
+    def wait_for_log(self, pattern: str | re.Pattern[str], timeout_s: float = 10) -> re.Match[str]:
         """The first match of `pattern` in the output, past or to come."""
+        pattern = re.compile(pattern)
         seen = 0
         deadline = time.monotonic() + timeout_s
         with self._changed:

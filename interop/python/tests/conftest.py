@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from broker import Broker
+from pki import Authority
 
 PAHO = {
     "test_docs.py",
@@ -18,12 +19,13 @@ PAHO = {
     "test_paho_keep_alive.py",
     "test_paho_session.py",
     "test_paho_v5.py",
+    "test_transport.py",
 }
 # One line per file in requirements/: a missing client then fails an import instead of skipping tests in silence.
 SUITES = {
     "paho-1.6": PAHO,
     "paho-2.1": PAHO,
-    "paho-2.2": PAHO | {"test_mosquitto_cli.py"},
+    "paho-2.2": PAHO | {"test_mosquitto_cli.py", "test_mosquitto_tls.py"},
     "asyncio": {"test_aiomqtt.py", "test_gmqtt.py"},
 }
 
@@ -58,10 +60,31 @@ def broker(tmp_path):
     broker.stop()
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """An authority, and the certificates that tests need, made once with openssl."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def secure_broker(tmp_path, authority):
+    """A broker with every transport: TLS, mutual TLS on 127.0.0.2, WebSocket with TLS and without."""
+    if os.environ.get("INTEROP_BROKER_COMMAND"):
+        pytest.skip("the reference broker has no such listeners")
+    broker = Broker(tmp_path, authority.listeners())
+    try:
+        yield broker
+    except BaseException:
+        broker.kill()
+        raise
+    broker.stop()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    running = getattr(item, "funcargs", {}).get("broker")
+    arguments = getattr(item, "funcargs", {})
+    running = arguments.get("broker") or arguments.get("secure_broker")
     if report.failed and running is not None:
         report.sections.append(("broker's log", "\n".join(running.log[-200:])))
 

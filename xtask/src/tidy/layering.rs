@@ -7,9 +7,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lapwing-proto", &[]),
     ("lapwing-net", &["lapwing-proto"]),
     ("lapwing-store", &["lapwing-proto"]),
-    ("lapwing-auth", &["lapwing-proto"]),
+    ("lapwing-auth", &["lapwing-proto", "lapwing-broker"]),
     ("lapwing-client", &["lapwing-proto", "lapwing-net"]),
-    ("lapwing-broker", &["lapwing-proto", "lapwing-net", "lapwing-store", "lapwing-auth"]),
+    ("lapwing-broker", &["lapwing-proto", "lapwing-net", "lapwing-store"]),
     ("lapwing-platform", &["lapwing-proto", "lapwing-store", "lapwing-auth", "lapwing-broker"]),
     ("lapwing-api", &["lapwing-proto", "lapwing-platform", "lapwing-broker"]),
     (

@@ -80,11 +80,28 @@ pub(crate) enum Found {
         messages: u16,
     },
     /// Times mean something where the state says so.
-    Delivery { sent: Instant, settled: Instant, delivery: DeliveryEntry },
-    Late { topic: Option<String>, settled: Instant, delivery: DeliveryEntry },
-    Run { count: u32, state: DeliveryState },
+    Delivery {
+        sent: Instant,
+        settled: Instant,
+        delivery: DeliveryEntry,
+    },
+    Late {
+        topic: Option<String>,
+        settled: Instant,
+        delivery: DeliveryEntry,
+    },
+    Run {
+        count: u32,
+        state: DeliveryState,
+    },
     /// A run that one session of the same shard got.
-    Lone { topic: Option<String>, is_cut: bool, receiver: SessionId, state: DeliveryState, count: u32 },
+    Lone {
+        topic: Option<String>,
+        is_cut: bool,
+        receiver: SessionId,
+        state: DeliveryState,
+        count: u32,
+    },
 }
 
 /// Which incidents are asked for.
@@ -115,6 +132,7 @@ pub(crate) struct Match {
     pub(crate) count: u32,
     pub(crate) client_id: String,
     pub(crate) happening: Happening,
+    pub(crate) rule: Option<String>,
 }
 
 /// By which filters a session has a topic.
@@ -181,7 +199,8 @@ impl Inquest<'_> {
         answer.is_more |= surplus > 0;
         answer.incidents = matches.drain(surplus..).map(|it| self.incident(it)).collect();
         let Some(client) = &question.client else { return Ok(None) };
-        let keys = [SessionKey::ClientId(client.as_str().into()), SessionKey::Identity(client.as_str().into())];
+        let keys =
+            [SessionKey::ClientId(client.as_str().into()), SessionKey::Identity(client.as_str().into())];
         sessions.extend(keys.iter().filter_map(|key| self.shared.registry.session(key)));
         Ok(Some(sessions))
     }
@@ -192,7 +211,7 @@ impl Inquest<'_> {
             last_at: self.wall(found.last),
             count: found.count,
             client_id: found.client_id,
-            rule: found.happening.rule().and_then(|rule| self.rule(rule)),
+            rule: found.rule,
             happening: found.happening,
         }
     }
@@ -234,8 +253,7 @@ impl Inquest<'_> {
         let is_whole = gathered.stories.values().all(|story| story.published.is_some());
         let before = Instant::from_millis(earliest.as_millis().saturating_sub(SKEW.as_millis() as u64));
         let since = if is_whole { before } else { Instant::default() };
-        let search =
-            Search { traces, sessions: Some(HashSet::new()), since, topic: None };
+        let search = Search { traces, sessions: Some(HashSet::new()), since, topic: None };
         let is_cut = std::mem::take(&mut gathered.is_cut);
         for story in gathered.stories.values_mut() {
             *story = Story::default();
@@ -292,7 +310,8 @@ impl Inquest<'_> {
             left_out: 0,
         };
         if let Some(Finding { at, session, found, .. }) = &published
-            && let Found::Published { topic, is_cut, qos, retain, is_direct, passage, receivers, messages } = found
+            && let Found::Published { topic, is_cut, qos, retain, is_direct, passage, receivers, messages } =
+                found
         {
             message.at = self.wall(*at);
             (message.topic, message.is_topic_cut) = (topic.clone(), *is_cut);
@@ -304,7 +323,8 @@ impl Inquest<'_> {
             deliveries.retain(|delivery| delivery.at + SKEW >= *at);
         }
         // Of a message that a client was to get, what became of it for the others is not what it asks.
-        let is_publisher = matches!(&message.publisher, Publisher::Client(id) if question.client.as_ref() == Some(id));
+        let is_publisher =
+            matches!(&message.publisher, Publisher::Client(id) if question.client.as_ref() == Some(id));
         if let Some(client) = &question.client
             && !is_publisher
         {
@@ -422,7 +442,11 @@ impl Inquest<'_> {
         Ok(subscriptions)
     }
 
-    fn subscriptions_to(&self, topic: &TopicNameBuf, out: &mut Vec<Subscription>) -> Result<(), ControlError> {
+    fn subscriptions_to(
+        &self,
+        topic: &TopicNameBuf,
+        out: &mut Vec<Subscription>,
+    ) -> Result<(), ControlError> {
         let watchers = self.shared.subscriptions.read().watchers(topic.as_name(), SESSIONS_SHOWN);
         let text = topic.as_name().as_str();
         let mut by_shard: BTreeMap<ShardId, Vec<SessionId>> = BTreeMap::new();
@@ -433,7 +457,8 @@ impl Inquest<'_> {
             sessions.sort_unstable();
             sessions.dedup();
             let name = topic.clone();
-            let watched: Vec<Watched> = self.ask(shard, |reply| Inquiry::Watched { name, sessions, reply })?;
+            let watched: Vec<Watched> =
+                self.ask(shard, |reply| Inquiry::Watched { name, sessions, reply })?;
             for Watched { session, client_id, filters } in watched {
                 for filter in filters {
                     let qos = self.shared.subscriptions.qos(session, filter.as_filter());

@@ -41,11 +41,15 @@ impl Passage {
             Self::NoSubscriber => {
                 "nobody had subscribed to it; compare the topic and the filter letter by letter, and subscribe before publishing, or retain the message"
             }
-            Self::Delayed => "kept until its delay has passed; it is published then, which is another message here",
+            Self::Delayed => {
+                "kept until its delay has passed; it is published then, which is another message here"
+            }
             Self::NotDelayed => {
                 "refused: it cannot be kept until its delay has passed; see limits.delayed_messages_maximum, delayed_bytes_maximum and delay_maximum_s"
             }
-            Self::DiskFull => "refused: there is too little room on the disk; free some, or see store.free_bytes_minimum",
+            Self::DiskFull => {
+                "refused: there is too little room on the disk; free some, or see store.free_bytes_minimum"
+            }
             Self::QueueFull => {
                 "refused: the queue of a session that would have got it is full, and limits.queue_overflow is \"refuse\"; see which client does not keep up"
             }
@@ -97,12 +101,12 @@ impl Wait {
         match self {
             Self::None => "",
             Self::Away => "the client was not connected",
-            Self::ReceiveMaximum => {
-                "the client had as many messages to acknowledge as it takes at a time"
-            }
+            Self::ReceiveMaximum => "the client had as many messages to acknowledge as it takes at a time",
             Self::Line => "others were waiting before it",
             Self::Behind => "the client does not read as fast as it is sent to",
-            Self::Disk => "it is on the disk until there is room in memory; when it is read and sent, that is shown as a message from before",
+            Self::Disk => {
+                "it is on the disk until there is room in memory; when it is read and sent, that is shown as a message from before"
+            }
         }
     }
 }
@@ -134,11 +138,15 @@ impl Delivery {
             DeliveryState::NotConnected => {
                 "dropped: the client was not connected, and at QoS 0 nothing waits; publish and subscribe with QoS 1, and keep the session"
             }
-            DeliveryState::TooLarge => "dropped: it is larger than the client takes (its Maximum Packet Size)",
+            DeliveryState::TooLarge => {
+                "dropped: it is larger than the client takes (its Maximum Packet Size)"
+            }
             DeliveryState::SessionEnded => {
                 "dropped: the session ended before the client had it; a longer Session Expiry Interval keeps it"
             }
-            DeliveryState::NotPermitted => "dropped: the rules do not let the client read this topic any more",
+            DeliveryState::NotPermitted => {
+                "dropped: the rules do not let the client read this topic any more"
+            }
             DeliveryState::GivenToOther => "given to another member of the shared subscription",
         };
         let mut sentence = what.to_owned();
@@ -185,9 +193,13 @@ impl Happening {
             Self::Closed { reason_code, reason, peer } => {
                 format!("the broker closed its connection from {peer}: {reason} ({reason_code})")
             }
-            Self::Disconnected { reason_code: None } => "its connection was lost without a DISCONNECT".to_owned(),
+            Self::Disconnected { reason_code: None } => {
+                "its connection was lost without a DISCONNECT".to_owned()
+            }
             Self::Disconnected { reason_code: Some(reason_code) } => format!("disconnected ({reason_code})"),
-            Self::SessionEnded => "its session ended, with its subscriptions and what waited for it".to_owned(),
+            Self::SessionEnded => {
+                "its session ended, with its subscriptions and what waited for it".to_owned()
+            }
             Self::PublishDenied { topic, .. } => format!("may not publish to {topic}"),
             Self::Filtered { topic, .. } => {
                 format!("its message to {topic} was dropped by the program around the broker")

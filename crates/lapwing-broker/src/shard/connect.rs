@@ -73,6 +73,19 @@ impl Shard {
                 return self.refuse(id, applicant, ReasonCode::ClientIdentifierNotValid, fault);
             }
         };
+        if let Some(reason) = self.ban_of(id, &client_id, connect.user_name) {
+            return self.refuse(id, applicant, ReasonCode::Banned, &reason);
+        }
+        let of_will = connect.will.map(|will| will.properties.user_properties).unwrap_or_default();
+        let properties = connect.properties.user_properties.iter();
+        if self.has_too_many_properties(properties) || self.has_too_many_properties(of_will.iter()) {
+            return self.refuse(
+                id,
+                applicant,
+                ReasonCode::QuotaExceeded,
+                "a CONNECT with too many user properties",
+            );
+        }
         if let Some((reason_code, fault)) = connect.will.and_then(|will| self.will_fault(&will)) {
             return self.refuse(id, applicant, reason_code, fault);
         }
@@ -226,6 +239,10 @@ impl Shard {
             SessionKey::Identity(_) => client_id.into(),
         };
         let client = Client { client_id, identity: identity.into_shared(), peer };
+        if let Some((reason_code, reason)) = self.flapping(&client.client_id) {
+            self.shared.registry.release(key);
+            return self.refuse(id, Applicant::new(connect), reason_code, &reason);
+        }
         let permit = self.shared.hooks.authorizer.permit(&client);
         if connect.will.is_some_and(|will| !self.may_have_will(&*permit, &will)) {
             self.shared.registry.release(key);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use lapwing_proto::packet::{Connect, Frame, MAXIMUM_PACKET_SIZE, ProtocolVersion};
 use lapwing_proto::session::{InboundAliases, Instant, KeepAlive, Link, LinkLimits, OutboundAliases};
 
+use super::admission::Meter;
 use super::outbox::Outbox;
 use super::route::RoutePlace;
 use super::session::SessionKey;
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) heard: Instant,
     /// When its timer fires.
     pub(super) timer: Instant,
+    /// How much of it may be read, where there is a limit on that.
+    pub(super) meter: Option<Box<Meter>>,
     /// Whether some of its whole packets wait for the next turn.
     pub(super) is_unfinished: bool,
     /// Whether the connection is in the shard's list of those that go on with retained messages.
@@ -210,6 +213,7 @@ impl Connection {
             outbox: Outbox::default(),
             is_dirty: false,
             heard: now,
+            meter: None,
             timer: now,
             is_unfinished: false,
             is_replaying: false,
@@ -231,6 +235,11 @@ impl Connection {
         let (missing, rest) = input.split_at(size.saturating_sub(self.tail.len()).min(input.len()));
         self.tail.extend_from_slice(missing);
         *input = rest;
+    }
+
+    /// Whether its client has sent so much lately that it is not read from for a while.
+    pub(super) fn is_paused(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.is_paused())
     }
 
     pub(super) fn open(&self) -> Option<&Open> {

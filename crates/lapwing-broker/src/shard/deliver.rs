@@ -433,8 +433,7 @@ impl Shard {
             }
             if let Some(expired) = session.dequeue() {
                 self.ledger.settle(session.number(), &expired);
-                let state =
-                    if is_first_expired { DeliveryState::Expired } else { DeliveryState::QueueFull };
+                let state = if is_first_expired { DeliveryState::Expired } else { DeliveryState::QueueFull };
                 self.trail.end(id, &expired, state, self.now);
             }
             if is_first_expired {

@@ -1,9 +1,11 @@
 //! The end of a connection, and the end of a session.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_proto::packet::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode};
+use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicFilterBuf;
 use lapwing_store::Change;
 
@@ -66,6 +68,17 @@ impl Shard {
             let client_id = self.client_id(id);
             tracing::warn!(%peer, client_id, %reason_code, suppressed, "connection closed: {fault}");
         }
+    }
+
+    /// What carries a connection has ended it, since what came is not what the listener speaks.
+    pub(crate) fn break_off(&mut self, id: ConnectionId, fault: &dyn Display, now: Instant) {
+        self.now = now;
+        let Some(origin) = self.connection(id).map(|connection| &connection.origin) else { return };
+        let (peer, listener) = (origin.peer, Arc::clone(&origin.listener));
+        if let Some(suppressed) = self.faults.allow(now) {
+            tracing::warn!(%peer, %listener, suppressed, "connection closed: {fault}");
+        }
+        self.lost(id, now);
     }
 
     /// Sends a DISCONNECT where the version has one, and ends the connection.
@@ -227,6 +240,8 @@ impl Shard {
             Phase::Authenticating(_) | Phase::Departing(_) | Phase::Restoring(_) => {
                 Some(now + connect_timeout)
             }
+            // What has come is not read for the moment.
+            Phase::Open(open) if connection.is_paused() => open.link.keep_alive.server_deadline(now),
             Phase::Open(open) => match open.link.keep_alive.server_deadline(heard) {
                 Some(deadline) if deadline <= now => {
                     let seconds = open.link.keep_alive.seconds();

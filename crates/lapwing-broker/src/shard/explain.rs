@@ -84,7 +84,8 @@ impl Shard {
                 page.sessions.extend(kept.session);
             }
             let is_wanted = is_of_client && kept.last >= search.since;
-            let matches = |filter: TopicFilter<'_>| kept.happening.subject().is_some_and(|it| concerns(filter, it));
+            let matches =
+                |filter: TopicFilter<'_>| kept.happening.subject().is_some_and(|it| concerns(filter, it));
             if !is_wanted || search.topic.as_ref().is_some_and(|topic| !matches(topic.as_filter())) {
                 continue;
             }
@@ -98,6 +99,7 @@ impl Shard {
                 count: kept.count,
                 client_id: (*kept.client_id).to_owned(),
                 happening: kept.happening.clone(),
+                rule: kept.rule.as_deref().map(str::to_owned),
             });
         }
         page

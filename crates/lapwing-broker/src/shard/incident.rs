@@ -8,6 +8,7 @@ use lapwing_proto::session::Instant;
 use super::{SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::explanation::Happening;
+use crate::hook::Authorizer;
 
 /// What has happened lately, bounded in bytes.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Incidents {
     kept: VecDeque<Kept>,
     bytes: usize,
     maximum: usize,
-    /// When something was forgotten last.
+    /// Whether some are forgotten.
     forgotten: bool,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct Kept {
     pub(super) client_id: Box<str>,
     pub(super) session: Option<SessionId>,
     pub(super) happening: Happening,
+    /// In words, since numbers of rules mean others when the rules have changed.
+    pub(super) rule: Option<Box<str>>,
 }
 
 impl Incidents {
@@ -36,7 +39,13 @@ impl Incidents {
         Self { kept: VecDeque::new(), bytes: 0, maximum, forgotten: false }
     }
 
-    fn note(&mut self, session: Option<SessionId>, client_id: &str, happening: Happening, now: Instant) {
+    fn note(
+        &mut self,
+        (session, client_id): (Option<SessionId>, &str),
+        happening: Happening,
+        now: Instant,
+        authorizer: &dyn Authorizer,
+    ) {
         if self.maximum == 0 {
             return;
         }
@@ -51,7 +60,8 @@ impl Incidents {
             return;
         }
         let client_id = client_id.into();
-        let kept = Kept { at: now, last: now, count: 1, client_id, session, happening };
+        let rule = happening.rule().and_then(|rule| authorizer.rule(rule)).map(Into::into);
+        let kept = Kept { at: now, last: now, count: 1, client_id, session, happening, rule };
         self.bytes += kept.size();
         self.kept.push_back(kept);
         while self.bytes > self.maximum
@@ -80,7 +90,7 @@ impl Kept {
             Happening::Refused { reason, .. } | Happening::Closed { reason, .. } => reason.len(),
             other => other.subject().map_or(0, str::len),
         };
-        size_of::<Self>() + self.client_id.len() + text
+        size_of::<Self>() + self.client_id.len() + text + self.rule.as_ref().map_or(0, |rule| rule.len())
     }
 }
 
@@ -88,25 +98,28 @@ impl Shard {
     /// Notes what has happened to a client.
     #[cold]
     pub(super) fn note(&mut self, client_id: &str, happening: Happening) {
-        self.incidents.note(None, client_id, happening, self.now);
+        let authorizer = &*self.shared.hooks.authorizer;
+        self.incidents.note((None, client_id), happening, self.now, authorizer);
     }
 
     /// Notes what has happened to a client, and which session it has.
     #[cold]
     pub(super) fn note_of(&mut self, session: SessionId, client_id: &str, happening: Happening) {
-        self.incidents.note(Some(session), &excerpt(client_id), happening, self.now);
+        let authorizer = &*self.shared.hooks.authorizer;
+        self.incidents.note((Some(session), &excerpt(client_id)), happening, self.now, authorizer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hook::AllowAll;
 
     fn incidents(maximum: usize, count: u64) -> Incidents {
         let mut incidents = Incidents::new(maximum);
         for number in 0..count {
             let happening = Happening::SubscriptionRevoked { filter: format!("f/{number}") };
-            incidents.note(None, "c", happening, Instant::from_millis(number));
+            incidents.note((None, "c"), happening, Instant::from_millis(number), &AllowAll);
         }
         incidents
     }
@@ -128,10 +141,11 @@ mod tests {
     fn the_same_again_and_again_is_one() {
         let mut incidents = Incidents::new(10_000);
         for ms in 0..50 {
-            incidents.note(None, "c", Happening::SessionEnded, Instant::from_millis(ms));
+            incidents.note((None, "c"), Happening::SessionEnded, Instant::from_millis(ms), &AllowAll);
         }
-        incidents.note(None, "d", Happening::SessionEnded, Instant::from_millis(50));
-        let seen: Vec<_> = incidents.newest().map(|it| (it.count, it.at.as_millis(), it.last.as_millis())).collect();
+        incidents.note((None, "d"), Happening::SessionEnded, Instant::from_millis(50), &AllowAll);
+        let seen: Vec<_> =
+            incidents.newest().map(|it| (it.count, it.at.as_millis(), it.last.as_millis())).collect();
         assert_eq!(seen, [(1, 50, 50), (50, 0, 49)]);
     }
 }

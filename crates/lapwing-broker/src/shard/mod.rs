@@ -5,6 +5,7 @@
 //! writes what has gathered in the outboxes ([`Shard::take_dirty`], [`Shard::outbox`]). So a test can step it
 //! without either.
 
+mod admission;
 mod authentication;
 mod connect;
 mod connection;
@@ -13,9 +14,9 @@ mod deliver;
 mod disconnect;
 mod dispatch;
 mod estate;
+mod explain;
 mod filters;
 mod full;
-mod explain;
 mod handover;
 mod incident;
 mod inquiry;
@@ -44,6 +45,7 @@ mod will;
 mod test;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +58,7 @@ pub(crate) use self::recovery::Remnant;
 pub(crate) use self::stat::Report;
 pub use self::stat::{Dropped, PerQoS, PerReasonCode, Stat};
 
+use self::admission::Meter;
 use self::connection::{Connection, Open, Phase};
 use self::delayed::Delayed;
 use self::deliver::{Source, Variants};
@@ -202,6 +205,8 @@ const DELIVERY_COST: usize = 64;
 const LEFT_TIMERS: usize = 1024;
 /// With which a connection begins that speaks TLS. A CONNECT never begins so.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// With which a connection begins that speaks HTTP: packets that no client begins with.
+const HTTP: [&[u8]; 3] = [b"GET /", b"POST /", b"HEAD /"];
 
 impl Shard {
     /// `mailbox` is that of which `shared` has the other end.
@@ -245,26 +250,47 @@ impl Shard {
     }
 
     /// A connection has been accepted.
-    pub(crate) fn accept(&mut self, origin: Origin, now: Instant) -> ConnectionId {
+    /// `None` if it is not let in: then it is to be closed at once.
+    pub(crate) fn accept(&mut self, mut origin: Origin, now: Instant) -> Option<ConnectionId> {
         self.now = now;
+        origin.seat = self.take_seat(&origin)?;
         self.stat.connections_accepted += 1;
-        self.add_connection(origin)
+        Some(self.add_connection(origin))
     }
 
     fn add_connection(&mut self, origin: Origin) -> ConnectionId {
         let (serial, now) = (self.next_serial(), self.now);
+        let meter = Meter::new(self.quota(&origin.listener), now);
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
-        entry.insert(Connection::new(id, origin, now));
+        entry.insert(Connection { meter, ..Connection::new(id, origin, now) });
         let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
         self.set_connection_timer(id, now + timeout);
         id
+    }
+
+    /// What carries a connection knows more about the other end, before the first byte has arrived.
+    pub(crate) fn introduce(
+        &mut self,
+        id: ConnectionId,
+        proxied: Option<SocketAddr>,
+        certificate: Option<Arc<[u8]>>,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let origin = &mut connection.origin;
+        if let Some(peer) = proxied {
+            (origin.peer, origin.is_local) = (peer, false);
+        }
+        origin.certificate = certificate;
     }
 
     /// Bytes have arrived on a connection.
     pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let is_metered = connection.meter.is_some();
+        let packets = self.stat.packets_received;
         let Some(connection) = self.connection_mut(id) else { return };
         let mut input = bytes;
         if !connection.tail.is_empty() {
@@ -276,6 +302,9 @@ impl Shard {
         }
         if let Some(connection) = self.connection_mut(id) {
             connection.tail.extend_from_slice(input);
+        }
+        if is_metered {
+            self.meter(id, bytes.len() as u64, self.stat.packets_received - packets);
         }
     }
 
@@ -308,6 +337,11 @@ impl Shard {
             let maximum = match connection.phase {
                 Phase::AwaitingConnect if input.starts_with(&[TLS_HANDSHAKE]) => {
                     let fault = "this looks like TLS, which this listener does not speak";
+                    self.fault(id, ReasonCode::MalformedPacket, &fault);
+                    break;
+                }
+                Phase::AwaitingConnect if HTTP.iter().any(|method| input.starts_with(method)) => {
+                    let fault = "this looks like HTTP: MQTT over WebSocket has a listener of its own, ws://";
                     self.fault(id, ReasonCode::MalformedPacket, &fault);
                     break;
                 }
@@ -427,6 +461,7 @@ impl Shard {
                 Timer::Connection(id) => self.check_connection(id),
                 Timer::Session(id) => self.check_session(id),
                 Timer::Identity(id) => self.check_identity(id),
+                Timer::Meter(id) => self.check_meter(id),
                 Timer::Will(id) => self.check_will(id),
                 Timer::Delayed => {} // below, with those that an earlier turn had no time for
                 Timer::Sys => self.publish_sys(),
@@ -474,7 +509,7 @@ impl Shard {
         let is_behind = connection.outbox.len() / 2 > self.shared.limits.outbox_bytes_maximum;
         let is_listening =
             matches!(connection.phase, Phase::AwaitingConnect | Phase::Exchanging(_) | Phase::Open(_));
-        is_listening && !is_behind && !connection.is_unfinished
+        is_listening && !is_behind && !connection.is_unfinished && !connection.is_paused()
     }
 
     /// Connections that have something to write or are to be closed.

@@ -10,7 +10,7 @@ use super::{ConnectionId, SessionId, Shard};
 use crate::control::Renewed;
 use crate::excerpt::excerpt;
 use crate::explanation::Happening;
-use crate::hook::{Event, Grant, Permit};
+use crate::hook::{Client, Event, Grant, Permit};
 use crate::message::Message;
 use crate::shared::pattern;
 
@@ -64,6 +64,12 @@ impl Shard {
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
         renewed.clients += 1;
         let hooks = &self.shared.hooks;
+        let Client { client_id, identity, peer } = &open.client;
+        let user = identity.user_name.as_deref();
+        if let Some(reason) = self.shared.admission.ban_of(peer.ip(), client_id, user, self.now) {
+            renewed.disconnected += 1;
+            return self.fault(id, ReasonCode::AdministrativeAction, &format_args!("banned: {reason}"));
+        }
         if !hooks.authenticator.still_accepts(&open.client) {
             renewed.disconnected += 1;
             return self.fault(id, ReasonCode::NotAuthorized, &"the client is not let in any more");
@@ -117,7 +123,10 @@ impl Shard {
     fn note_revoked(&mut self, id: ConnectionId, filter: TopicFilter<'_>) {
         self.observe(id, |client| Event::Unsubscribed { client, filter });
         let client_id = self.client_id(id);
-        self.note(&client_id, Happening::SubscriptionRevoked { filter: excerpt(filter.as_str()).into_owned() });
+        self.note(
+            &client_id,
+            Happening::SubscriptionRevoked { filter: excerpt(filter.as_str()).into_owned() },
+        );
         if let Some(suppressed) = self.faults.allow(self.now) {
             let filter = &*excerpt(filter.as_str());
             tracing::warn!(

@@ -171,6 +171,11 @@ impl Shard {
             // [MQTT-3.3.4-6]
             return Some((ReasonCode::ProtocolError, "a client's PUBLISH with a subscription identifier"));
         }
+        if !publish.properties.user_properties.is_empty()
+            && self.has_too_many_properties(publish.properties.user_properties.iter())
+        {
+            return Some((ReasonCode::QuotaExceeded, "a message with too many user properties"));
+        }
         if !is_known && !is_allowed_depth(&self.shared, name.as_str()) {
             return Some((ReasonCode::TopicNameInvalid, "a topic name with too many levels"));
         }

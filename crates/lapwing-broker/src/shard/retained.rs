@@ -61,7 +61,8 @@ impl Shard {
         let Some(name) = message.topic else { return Ok(0) };
         let found = self.routes.route(name);
         let route = found.route();
-        let (mut count, sessions, members) = self.store_retained(route, message, kept.as_ref(), (origin, trace));
+        let (mut count, sessions, members) =
+            self.store_retained(route, message, kept.as_ref(), (origin, trace));
         for (shard, recipients) in &sessions.elsewhere {
             self.dispatch(*shard, (message, None, kept.as_ref()), recipients, trace);
             self.send_batch(*shard);

@@ -255,13 +255,8 @@ impl Routes {
         route.resolve(name, &trees, self.shard, &self.shared.stored, &mut self.selected);
         drop(trees);
         let is_plain = publish::is_plain(&self.shared, name);
-        let known = Rc::new(Known {
-            name: name.to_buf(),
-            is_plain,
-            generation,
-            route,
-            recorded: Cell::default(),
-        });
+        let known =
+            Rc::new(Known { name: name.to_buf(), is_plain, generation, route, recorded: Cell::default() });
         let way = here.unwrap_or_else(|| self.buckets[at].vacate(mark));
         self.remember(RoutePlace::new(at, way), mark, &known);
         Found::Known(known)

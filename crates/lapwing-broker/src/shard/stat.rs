@@ -29,6 +29,11 @@ pub struct Stat {
     pub messages_dropped: Dropped,
     /// Network connections that were accepted.
     pub connections_accepted: u64,
+    /// Network connections that were closed before anything was read from them, by a ban or since there were too many.
+    pub connections_turned_away: u64,
+    /// Times that a connection was not read from for a while, since its client had sent more than
+    /// `limits.packet_rate_maximum` or `byte_rate_maximum` in a second.
+    pub pauses: u64,
     /// Clients whose CONNECT was answered with success.
     pub clients_connected: u64,
     /// Those of them that went on with an earlier session.
@@ -85,6 +90,8 @@ impl AddAssign for Stat {
             messages_resent,
             messages_dropped,
             connections_accepted,
+            connections_turned_away,
+            pauses,
             clients_connected,
             sessions_resumed,
             clients_refused,
@@ -110,6 +117,8 @@ impl AddAssign for Stat {
         self.messages_resent += messages_resent;
         self.messages_dropped += messages_dropped;
         self.connections_accepted += connections_accepted;
+        self.connections_turned_away += connections_turned_away;
+        self.pauses += pauses;
         self.clients_connected += clients_connected;
         self.sessions_resumed += sessions_resumed;
         self.clients_refused += clients_refused;

@@ -41,6 +41,9 @@ impl Shard {
         if self.has_too_many(id, subscribe.subscriptions.iter()) {
             return;
         }
+        if self.has_too_many_properties(subscribe.properties.user_properties.iter()) {
+            return self.fault(id, ReasonCode::QuotaExceeded, &"a SUBSCRIBE with too many user properties");
+        }
         if version == ProtocolVersion::V5 && self.is_beyond_capability(id, subscribe) {
             return;
         }
@@ -282,6 +285,13 @@ impl Shard {
         let Some(session) = self.open_mut(id).map(|open| open.session) else { return };
         if self.has_too_many(id, unsubscribe.filters.iter()) {
             return;
+        }
+        if self.has_too_many_properties(unsubscribe.properties.user_properties.iter()) {
+            return self.fault(
+                id,
+                ReasonCode::QuotaExceeded,
+                &"an UNSUBSCRIBE with too many user properties",
+            );
         }
         let reason_codes: Vec<_> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(id, session, filter)).collect();

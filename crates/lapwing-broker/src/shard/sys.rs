@@ -7,12 +7,12 @@ use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
 
-use super::{Shard, Trace};
 use super::deliver::Source;
 use super::retained::NoRoom;
 use super::session::Session;
 use super::stat::{Report, Stat};
 use super::timer::Timer;
+use super::{Shard, Trace};
 use crate::shared::ShardId;
 
 /// What the `$SYS` topics need to remember from one interval to the next.

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Session(SessionId),
     /// What the client has shown of who it is may hold no longer.
     Identity(ConnectionId),
+    /// The connection may be read from again.
+    Meter(ConnectionId),
     /// The will may be due.
     Will(SessionId),
     /// A delayed message may be due.

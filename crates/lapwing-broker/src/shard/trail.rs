@@ -258,7 +258,14 @@ impl Trail {
 
     /// A session does not get a message, of which nothing was recorded for it yet.
     #[cold]
-    pub(super) fn dropped(&mut self, trace: Trace, session: SessionId, qos: QoS, state: DeliveryState, now: Instant) {
+    pub(super) fn dropped(
+        &mut self,
+        trace: Trace,
+        session: SessionId,
+        qos: QoS,
+        state: DeliveryState,
+        now: Instant,
+    ) {
         // What the broker says of itself, in `$SYS`, is nobody's message.
         if !trace.is_known() {
             return;
@@ -295,7 +302,13 @@ impl Trail {
     }
 
     /// A record of a message of which it is not known, or not any more, when it was published.
-    fn late(&mut self, session: SessionId, delivery: &Delivery, state: DeliveryState, now: Instant) -> RecordId {
+    fn late(
+        &mut self,
+        session: SessionId,
+        delivery: &Delivery,
+        state: DeliveryState,
+        now: Instant,
+    ) -> RecordId {
         if !self.is_on() {
             return RecordId(0);
         }
@@ -326,7 +339,13 @@ impl Trail {
     }
 
     /// A message that has waited, or is in flight, will never be with the client.
-    pub(super) fn end(&mut self, session: SessionId, delivery: &Delivery, state: DeliveryState, now: Instant) {
+    pub(super) fn end(
+        &mut self,
+        session: SessionId,
+        delivery: &Delivery,
+        state: DeliveryState,
+        now: Instant,
+    ) {
         if !self.settle(delivery.record, state, now) {
             self.late(session, delivery, state, now);
         }
@@ -458,7 +477,8 @@ impl Trail {
             RUN => What::Run { count: bits as u32, state: DeliveryState::from_byte(byte(STATE)) },
             _ => What::Nothing,
         };
-        let trace = if matches!(what, What::Late { .. } | What::Lone { .. }) { 0 } else { (first >> HALF) as u32 };
+        let trace =
+            if matches!(what, What::Late { .. } | What::Lone { .. }) { 0 } else { (first >> HALF) as u32 };
         Entry { ms: first as u32, trace: Trace(trace), session, what }
     }
 }
@@ -472,12 +492,35 @@ pub(super) struct Entry<'a> {
 }
 
 pub(super) enum What<'a> {
-    Published { name: Option<&'a [u8]>, flags: u8, passage: Passage, receivers: u32, messages: u16 },
+    Published {
+        name: Option<&'a [u8]>,
+        flags: u8,
+        passage: Passage,
+        receivers: u32,
+        messages: u16,
+    },
     /// Times are 0 where it has not happened.
-    Delivery { sent: u32, settled: u32, delivery: DeliveryEntry },
-    Late { name: Option<&'a [u8]>, settled: u32, delivery: DeliveryEntry },
-    Run { count: u32, state: DeliveryState },
-    Lone { name: Option<&'a [u8]>, flags: u8, receiver: SessionId, state: DeliveryState, count: u16 },
+    Delivery {
+        sent: u32,
+        settled: u32,
+        delivery: DeliveryEntry,
+    },
+    Late {
+        name: Option<&'a [u8]>,
+        settled: u32,
+        delivery: DeliveryEntry,
+    },
+    Run {
+        count: u32,
+        state: DeliveryState,
+    },
+    Lone {
+        name: Option<&'a [u8]>,
+        flags: u8,
+        receiver: SessionId,
+        state: DeliveryState,
+        count: u16,
+    },
     Nothing,
 }
 

@@ -3,6 +3,7 @@
 //! Whoever asks for several of its locks asks for that of the retained messages first, then for that of the
 //! subscriptions, then for a group's, and for a mailbox's last.
 
+mod admission;
 mod full;
 mod group;
 mod registry;
@@ -11,10 +12,12 @@ mod stored;
 mod subscription;
 mod target;
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use lapwing_proto::session::Instant;
 
+pub(crate) use self::admission::{Admission, Kept, Quota, Seat, TooManyBans, Turned};
 pub(crate) use self::full::FullQueues;
 pub(crate) use self::group::{Group, GroupId};
 pub(crate) use self::registry::{Registry, TooMany};
@@ -24,7 +27,7 @@ pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, patt
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
 use crate::explanation::Explain;
 use crate::hook::Hooks;
-use crate::limit::Limits;
+use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Batch;
 use crate::mailbox::MailboxSender;
 use crate::rule::CompiledRules;
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) rules: CompiledRules,
     pub(crate) hooks: Hooks,
     pub(crate) explain: Explain,
+    /// Who may come in at all.
+    pub(crate) admission: Admission,
     /// Which shard has which session.
     pub(crate) registry: Registry,
     pub(crate) subscriptions: Subscriptions,
@@ -89,6 +94,7 @@ impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
     pub(crate) fn new(
         (limits, explain): (Limits, Explain),
+        listeners: &BTreeMap<Arc<str>, ListenerLimits>,
         rules: CompiledRules,
         hooks: Hooks,
         sharding: &Sharding,
@@ -97,6 +103,7 @@ impl Shared {
     ) -> Self {
         let count = mailboxes.len();
         Self {
+            admission: Admission::new(&limits, listeners),
             registry: Registry::new(count, limits.sessions_maximum),
             limits,
             rules,

@@ -1,13 +1,15 @@
 //! What `pub` and `sub` have in common: how they connect.
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use lapwing_client::{Address, Client, ConnectOptions, Error, ProtocolVersion, QoS};
+use lapwing_client::{Address, Client, ClientTls, ConnectOptions, Error, ProtocolVersion, QoS};
 
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Address of the broker: tcp://HOST:PORT
+    /// Address of the broker: mqtt://HOST:PORT, mqtts://HOST:PORT, ws://HOST:PORT/PATH, wss://HOST:PORT/PATH or unix:PATH
     #[arg(long, value_name = "ADDRESS", default_value = "tcp://127.0.0.1:1883", env = "LAPWING_URL")]
     url: Address,
     /// User name
@@ -16,6 +18,18 @@ pub(crate) struct Connection {
     /// Password; visible in the process list, and safer in the environment variable LAPWING_PASSWORD
     #[arg(short = 'P', long, value_name = "PASSWORD", env = "LAPWING_PASSWORD", hide_env_values = true)]
     password: Option<String>,
+    /// File (PEM) with the authorities that are trusted with mqtts:// and wss://, instead of those of the system
+    #[arg(long, value_name = "FILE", env = "LAPWING_CA")]
+    ca: Option<PathBuf>,
+    /// File (PEM) with the certificate to show, where the broker asks for one
+    #[arg(long, value_name = "FILE", requires = "key", env = "LAPWING_CERT")]
+    cert: Option<PathBuf>,
+    /// File (PEM) with the private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert", env = "LAPWING_KEY")]
+    key: Option<PathBuf>,
+    /// Take any server for the right one: whoever is in between can read and change everything
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
     /// Client identifier; the broker makes one if there is none. No session is kept under it
     #[arg(short = 'i', long, value_name = "ID", default_value = "", hide_default_value = true)]
     client_id: String,
@@ -57,6 +71,14 @@ impl Connection {
         options.user_name = self.user;
         options.password = self.password.map(String::into_bytes);
         options.connack_timeout = CONNACK_TIMEOUT;
-        Client::connect(&self.url, options)
+        let certificate = self.cert.zip(self.key);
+        if self.insecure {
+            let warning =
+                "warning: --insecure: what answers may be another server, and others may be listening";
+            // Where there is nowhere to say it, nobody can be told.
+            let _ = writeln!(std::io::stderr(), "{warning}");
+        }
+        let tls = ClientTls { ca: self.ca, certificate, is_insecure: self.insecure };
+        Client::connect_with(&self.url, options, &tls)
     }
 }

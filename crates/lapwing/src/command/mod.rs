@@ -1,8 +1,11 @@
 //! The subcommands, a file each.
 
+pub(crate) mod acl;
 pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
+mod duration;
+pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod serve;
 pub(crate) mod store;

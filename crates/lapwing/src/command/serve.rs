@@ -1,4 +1,3 @@
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -6,16 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lapwing_broker::hook::{Anonymous, Hooks};
+use lapwing_api::Reload;
+use lapwing_auth::Security;
+use lapwing_broker::hook::Hooks;
 use lapwing_broker::{Address, Broker, ListenerConfig, StoreConfig};
-use lapwing_net::DEFAULT_PORT;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use lapwing_net::{DEFAULT_PORT, ServiceState, notify_service_manager};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 use crate::admin;
-use crate::config::{Config, Durability, LogLevel, variable};
-use crate::store;
+use crate::config::{Config, Durability, variable};
+use crate::reload::{Reloader, Source};
+use crate::{log, security, store};
 
 /// Run the broker.
 ///
@@ -27,7 +29,8 @@ use crate::store;
 /// over the earlier ones. `lapwing config show` prints what holds.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT; port 0 takes a free one
+    /// Where to listen, instead of what the configuration says: tcp://HOST:PORT,
+    /// ws://HOST:PORT/PATH or unix:PATH; port 0 takes a free one. TLS needs the configuration
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
     /// The directory for what outlives the process; made if it is not there
@@ -43,25 +46,34 @@ pub(crate) struct Serve {
 
 /// Fewer descriptors than these are worth a word at the start.
 const FEW_DESCRIPTORS: u64 = 1024;
+/// How often the files of certificates are looked at.
+const CERTIFICATE_INTERVAL_S: u64 = 5;
 
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let config = Config::load(self.config.as_deref(), &self.set)?;
-        log(config.log.level);
+        let source = Source { file: self.config, settings: self.set };
+        let config = source.load()?;
+        let log = log::start(&config.log);
         for sentence in variable::unknown() {
             tracing::warn!("{sentence}");
         }
         raise_descriptors();
+        let security = Security::open(security::config(&config))?;
         let data = self.data.as_deref().or(config.data.as_deref());
         let store = store::open(&config.store, data)?;
         // Before the listeners, so that no signal finds the broker without a handler.
-        let signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle signals")?;
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
         let listeners = listeners(&config, self.listen)?;
         let admin = admin::open(&config, data)?;
-        let broker = start(&config, listeners, store)?;
-        announce(&broker, &config);
-        let admin = admin.map(|admin| admin.start(&broker, config.admin.metrics_public)).transpose()?;
-        let signal = wait(&broker, signals)?;
+        let broker = start(&config, listeners, &security, store)?;
+        announce(&broker, &config, &security);
+        let metrics_public = config.admin.metrics_public;
+        let reloader = Arc::new(Reloader::new(source, config, security, broker.control(), log));
+        let reload: Arc<dyn Reload> = Arc::<Reloader>::clone(&reloader);
+        let admin = admin.map(|admin| admin.start(&broker, metrics_public, reload)).transpose()?;
+        tell_service_manager(ServiceState::Ready);
+        let signal = wait(&broker, signals, &*reloader)?;
+        tell_service_manager(ServiceState::Stopping);
         tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
         // First, so that nobody asks a broker that is stopping.
         drop(admin);
@@ -69,29 +81,6 @@ impl Serve {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-fn log(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    // What libraries say by way of `log`: as a rule only what is wrong.
-    log::set_max_level(match level {
-        tracing::Level::TRACE => log::LevelFilter::Trace,
-        tracing::Level::DEBUG => log::LevelFilter::Debug,
-        tracing::Level::ERROR => log::LevelFilter::Error,
-        _ => log::LevelFilter::Warn,
-    });
 }
 
 /// Every connection takes a descriptor: as many as the system gives.
@@ -111,15 +100,21 @@ fn raise_descriptors() {
 fn start(
     config: &Config,
     listeners: Vec<ListenerConfig>,
+    security: &Security,
     store: Option<StoreConfig>,
 ) -> anyhow::Result<Broker> {
     Ok(Broker::start(lapwing_broker::Config {
         listeners,
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
+        listener_limits: config.listener_limits(),
         rules: config.rules.clone(),
         explain: config.explain.clone(),
-        hooks: Hooks { authenticator: Arc::new(config.authentication.anonymous), ..Hooks::default() },
+        hooks: Hooks {
+            authenticator: Arc::new(security.clone()),
+            authorizer: Arc::new(security.clone()),
+            ..Hooks::default()
+        },
         store,
     })?)
 }
@@ -140,20 +135,12 @@ fn listeners(config: &Config, listen: Vec<Address>) -> anyhow::Result<Vec<Listen
     Ok(hosts.iter().map(listener).collect())
 }
 
-fn announce(broker: &Broker, config: &Config) {
+fn announce(broker: &Broker, config: &Config, security: &Security) {
     tracing::info!("Lapwing {}", env!("CARGO_PKG_VERSION"));
     for address in broker.listening() {
         tracing::info!("listening on {address}");
     }
-    match config.authentication.anonymous {
-        Anonymous::None => tracing::info!("no client is let in: authentication.anonymous is \"none\""),
-        Anonymous::Loopback => tracing::info!(
-            "clients on this machine are let in, whatever user name and password they present; all others are refused"
-        ),
-        Anonymous::All => tracing::warn!(
-            "everybody who can reach these addresses is let in: authentication.anonymous is \"all\""
-        ),
-    }
+    security::announce(security);
     match config.store.durability {
         Durability::Fsync => {}
         Durability::Os => tracing::warn!(
@@ -165,23 +152,45 @@ fn announce(broker: &Broker, config: &Config) {
     }
 }
 
-/// Returns when the broker is to stop: with the signal that says so.
-fn wait(broker: &Broker, mut signals: Signals) -> anyhow::Result<i32> {
+/// Tells whoever has started the process, if it wants to be told.
+fn tell_service_manager(state: ServiceState) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
+    if let Err(error) = notify_service_manager(&socket, state) {
+        tracing::warn!(%error, "the service manager cannot be told at NOTIFY_SOCKET");
+    }
+}
+
+/// Returns when the broker is to stop: with the signal that says so. SIGHUP lets it read its configuration anew.
+fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::Result<i32> {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for (count, signal) in signals.forever().enumerate() {
-            if count > 0 || sender.send(signal).is_err() {
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            let is_reload = signal == SIGHUP;
+            if is_stopping && is_reload {
+                continue;
+            }
+            if is_stopping || sender.send(signal).is_err() {
                 // As a shell reports a process that the signal has ended.
                 std::process::exit(128 + signal);
             }
+            is_stopping = !is_reload;
         }
     })?;
-    loop {
+    let control = broker.control();
+    for second in 1_u64.. {
         match receiver.recv_timeout(Duration::from_secs(1)) {
-            Err(RecvTimeoutError::Timeout) if broker.is_running() => {}
+            Err(RecvTimeoutError::Timeout) if broker.is_running() => {
+                if second.is_multiple_of(CERTIFICATE_INTERVAL_S) {
+                    control.refresh_certificates(false);
+                }
+            }
             Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
             Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
+            // What is wrong is in the log.
+            Ok(SIGHUP) => drop(reload.reload()),
             Ok(signal) => return Ok(signal),
         }
     }
+    bail!("signals are not heard any more")
 }

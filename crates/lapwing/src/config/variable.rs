@@ -9,10 +9,13 @@ const PREFIX: &str = "LAPWING_";
 const TOP_LEVEL: [&str; 1] = ["LAPWING_DATA"];
 
 /// Variables that are no keys: of `pub` and `sub`, of the commands that use the admin channel, of the examples and the tests.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 11] = [
     "LAPWING_ADMIN",
     "LAPWING_ADMIN_TOKEN",
     "LAPWING_URL",
+    "LAPWING_CA",
+    "LAPWING_CERT",
+    "LAPWING_KEY",
     "LAPWING_PASSWORD",
     "LAPWING_HOST",
     "LAPWING_PORT",

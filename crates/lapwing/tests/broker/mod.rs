@@ -99,9 +99,10 @@ impl Broker {
         let address = SocketAddr::from(([0; 4], 0));
         let mut broker = Self { child, log, address, _data: data };
         let line = broker.wait_for_line("listening on tcp://127.0.0.1:");
-        let port = line.rsplit_once(':').expect("there is a colon").1;
+        let (_, port) = line.split_once("listening on tcp://127.0.0.1:").expect("it is in the line");
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
         broker.address.set_ip([127, 0, 0, 1].into());
-        broker.address.set_port(port.trim().parse().expect("the port"));
+        broker.address.set_port(port.parse().expect("the port"));
         broker
     }
 

@@ -1,6 +1,6 @@
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,6 +143,17 @@ impl Broker {
         Client::new(Rc::clone(&self.world), id, version)
     }
 
+    /// A connection from an address to a listener, if it is let in.
+    pub(super) fn open_from(
+        &self,
+        version: ProtocolVersion,
+        address: &str,
+        listener: &str,
+    ) -> Option<Client> {
+        let id = self.world().accept_from(address.parse().unwrap(), listener)?;
+        Some(Client::new(Rc::clone(&self.world), id, version))
+    }
+
     /// A connection on which `connect` has been sent.
     pub(super) fn send_connect(&self, connect: &Connect<'_>) -> Client {
         let client = self.open(connect.version);
@@ -265,7 +276,9 @@ impl Setup {
 
     /// What every process of the broker begins with.
     pub(super) fn plan(self) -> Plan {
-        let Self { shards, limits, explain, authenticator, authorizer, publish_filter, observer, rules, .. } = self;
+        let Self {
+            shards, limits, explain, authenticator, authorizer, publish_filter, observer, rules, ..
+        } = self;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         limits.check().unwrap();
         Plan { shards, limits, explain, hooks, rules, disk: self.disk, free_bytes: Arc::default() }
@@ -285,12 +298,17 @@ fn shards() -> usize {
 
 impl World {
     pub(super) fn accept(&mut self) -> WireId {
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        let connection = self.shards[0].accept(Origin::new(peer, true, "test".into()), self.now);
+        self.accept_from(Ipv4Addr::LOCALHOST.into(), "test").expect("it is let in")
+    }
+
+    /// A connection from an address to a listener, if it is let in.
+    pub(super) fn accept_from(&mut self, address: IpAddr, listener: &str) -> Option<WireId> {
+        let origin = Origin::new((address, 40_000).into(), true, listener.into());
+        let connection = self.shards[0].accept(origin, self.now)?;
         let id = self.wires.len();
         self.wires.insert(id, Wire { connection: Some(connection), ..Wire::default() });
         self.wire_by_connection.insert((0, connection), id);
-        id
+        Some(id)
     }
 
     /// Does all that is to be done now.

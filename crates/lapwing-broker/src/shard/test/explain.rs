@@ -13,7 +13,8 @@ use super::client::{Client, ack};
 use super::message::message;
 use super::{V5, V311};
 use crate::explanation::{
-    Delivery, DeliveryState, Explain, Explanation, Happening, Inquest, Message, Passage, Publisher, Question, Wait,
+    Delivery, DeliveryState, Explain, Explanation, Happening, Inquest, Message, Passage, Publisher, Question,
+    Wait,
 };
 use crate::hook::{self, Authorizer, Decision, Grant, Permit, RuleId};
 use crate::limit::QueueOverflow;
@@ -250,7 +251,8 @@ fn a_member_of_a_share_that_ends_gives_its_message_to_another() {
     assert_eq!(of(&told, "one").state, DeliveryState::GivenToOther);
     assert_eq!(of(&told, "other").state, DeliveryState::Acknowledged);
     let shared = broker.ask_topic("t").subscriptions;
-    let shared: Vec<_> = shared.iter().map(|it| (it.filter.as_str(), it.client_id.clone(), it.members)).collect();
+    let shared: Vec<_> =
+        shared.iter().map(|it| (it.filter.as_str(), it.client_id.clone(), it.members)).collect();
     assert_eq!(shared, [("$share/g/t", None, 1)]);
 }
 
@@ -363,10 +365,7 @@ fn a_subscription_that_matches_and_may_not_is_shown() {
     shown.sort();
     assert_eq!(
         shown,
-        [
-            ("c1".to_owned(), "#", true, Some("rule 10")),
-            ("d".to_owned(), "secret/#", false, None)
-        ]
+        [("c1".to_owned(), "#", true, Some("rule 10")), ("d".to_owned(), "secret/#", false, None)]
     );
 }
 
@@ -513,10 +512,7 @@ fn a_message_that_cannot_be_retained_is_told_so() {
     let broker = Broker::with_limits(|limits| limits.retained_messages_maximum = 1);
     let publisher = broker.connect(V5, "p");
     publisher.retain("a", "m", 0);
-    assert_eq!(
-        publisher.publish_message(message("b", "m").qos(1).retained()),
-        ReasonCode::QuotaExceeded
-    );
+    assert_eq!(publisher.publish_message(message("b", "m").qos(1).retained()), ReasonCode::QuotaExceeded);
     publisher.retain("c", "m", 0);
     let told = |topic: &str| (broker.only(topic).retain, broker.only(topic).passage);
     assert_eq!(told("b"), (true, Some(Passage::NoRoomToRetain)));

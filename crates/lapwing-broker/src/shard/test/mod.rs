@@ -7,6 +7,7 @@
 //! The lines `// [MQTT-…]` above a test name the normative statements that it shows, in the numbering of 5.0; where
 //! they begin with `3.1.1`, in that of 3.1.1.
 
+mod admission;
 mod alias;
 mod authentication;
 mod authorization;

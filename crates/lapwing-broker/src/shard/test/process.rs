@@ -68,7 +68,7 @@ impl Plan {
         let sharding = Sharding { count: self.shards, neighbours: 0 };
         let rules = self.rules.clone().compile().unwrap();
         let (limits, hooks) = ((self.limits.clone(), self.explain.clone()), self.hooks.clone());
-        Arc::new(Shared::new(limits, rules, hooks, &sharding, mailboxes, stored))
+        Arc::new(Shared::new(limits, &Default::default(), rules, hooks, &sharding, mailboxes, stored))
     }
 
     pub(super) fn start(&self, engine: Option<Box<dyn Engine>>, now: Instant, clock: WallClock) -> Process {

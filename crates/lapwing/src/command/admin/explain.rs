@@ -1,5 +1,7 @@
 use clap::{Args, Subcommand};
-use lapwing_api::{ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription};
+use lapwing_api::{
+    ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription,
+};
 
 use super::table::{plain, print};
 use super::{Channel, json_line, path_part};
@@ -129,7 +131,8 @@ fn message(it: &ExplainedMessage) -> String {
         lines.push(format!("and {} others", it.deliveries_left_out));
     } else if it.verdict.as_deref() == Some("passed_on") && recorded < it.receivers {
         let rest = it.receivers - recorded;
-        lines.push(format!("handed to the connections of {rest} at QoS 0, of which nothing more is recorded"));
+        lines
+            .push(format!("handed to the connections of {rest} at QoS 0, of which nothing more is recorded"));
     }
     for (at, line) in lines.iter().enumerate() {
         let branch = if at + 1 == lines.len() { "└─" } else { "├─" };
@@ -154,7 +157,8 @@ fn clock(at: &str) -> &str {
 }
 
 fn incident(it: &ExplainedIncident) -> String {
-    let client = if it.client_id.is_empty() { "a client without a name".to_owned() } else { plain(&it.client_id) };
+    let client =
+        if it.client_id.is_empty() { "a client without a name".to_owned() } else { plain(&it.client_id) };
     let mut text = format!("{}  {client}  {}", it.at, plain(&it.text));
     if let Some(last_at) = &it.last_at {
         text.push_str(&format!(", {} times until {}", it.count, clock(last_at)));
@@ -172,9 +176,13 @@ fn incident(it: &ExplainedIncident) -> String {
 fn subscription(it: &MatchingSubscription) -> String {
     let mut text = format!("  {}  {}", plain(&it.topic), plain(&it.filter));
     match (&it.client_id, it.members) {
-        (Some(client_id), _) => text.push_str(&format!("  {} (QoS {})", plain(client_id), it.qos.unwrap_or(0))),
+        (Some(client_id), _) => {
+            text.push_str(&format!("  {} (QoS {})", plain(client_id), it.qos.unwrap_or(0)))
+        }
         (None, Some(1)) => text.push_str("  shared: its 1 member gets them"),
-        (None, members) => text.push_str(&format!("  shared: one of {} members gets each", members.unwrap_or(0))),
+        (None, members) => {
+            text.push_str(&format!("  shared: one of {} members gets each", members.unwrap_or(0)))
+        }
     }
     if it.withheld {
         text.push_str(", and the rules do not let it have this topic");
@@ -195,7 +203,11 @@ fn remembered(explanation: &Explanation) -> String {
         (None, None) => "everything since the start of the broker is remembered\n".to_owned(),
         (messages, incidents) => {
             let since = |at: Option<&str>| at.map_or("the start".to_owned(), str::to_owned);
-            format!("remembered are messages since {}, all else since {}\n", since(messages), since(incidents))
+            format!(
+                "remembered are messages since {}, all else since {}\n",
+                since(messages),
+                since(incidents)
+            )
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The commands that ask a running broker, through its admin channel.
 
+mod ban;
 mod client;
 mod explain;
+mod reload;
 mod retained;
 mod status;
 mod table;
@@ -13,8 +15,10 @@ use clap::Args;
 use lapwing_api::{Caller, Token};
 use serde::Serialize;
 
+pub(crate) use self::ban::BanCommand;
 pub(crate) use self::client::ClientCommand;
 pub(crate) use self::explain::ExplainCommand;
+pub(crate) use self::reload::ReloadCommand;
 pub(crate) use self::retained::RetainedCommand;
 pub(crate) use self::status::Status;
 use crate::store;

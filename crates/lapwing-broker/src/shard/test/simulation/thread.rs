@@ -235,7 +235,7 @@ impl Loop {
         drop(lines);
         for id in new {
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, id as u16));
-            let connection = self.shard.accept(Origin::new(peer, true, "test".into()), NOW);
+            let connection = self.shard.accept(Origin::new(peer, true, "test".into()), NOW).unwrap();
             self.with(id, |line| line.is_new = false);
             self.watch(id, connection);
         }

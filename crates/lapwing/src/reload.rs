@@ -1,0 +1,95 @@
+//! Reading the configuration and the files that it names anew, while the broker runs.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use lapwing_api::{Reload, Reloaded};
+use lapwing_auth::Security;
+use lapwing_broker::Control;
+
+use crate::config::{Config, Difference};
+use crate::log::LogHandle;
+
+/// Reads anew what can change while the broker runs.
+pub(crate) struct Reloader {
+    /// Where the configuration comes from.
+    source: Source,
+    /// What holds now.
+    current: Mutex<Config>,
+    security: Security,
+    control: Control,
+    log: LogHandle,
+}
+
+/// Where a configuration comes from.
+pub(crate) struct Source {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) settings: Vec<String>,
+}
+
+/// What holds as soon as it is read. Everything else needs a restart.
+const LIVE: [&str; 1] = ["log.level"];
+
+impl Source {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        Config::load(self.file.as_deref(), &self.settings)
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        source: Source,
+        current: Config,
+        security: Security,
+        control: Control,
+        log: LogHandle,
+    ) -> Self {
+        Self { source, current: Mutex::new(current), security, control, log }
+    }
+
+    /// Reads everything, and only if all of it is in order lets it hold.
+    fn reload_all(&self) -> anyhow::Result<Reloaded> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.source.load()?;
+        next.check()?;
+        let differences = Difference::between(&current, &next)?;
+        let (live, waiting): (Vec<_>, Vec<_>) =
+            differences.iter().partition(|difference| LIVE.contains(&&*difference.key));
+        let changes = self.security.reload()?;
+        self.log.set(next.log.level);
+        let renewed = self.control.rules_changed()?;
+        let mut changed: Vec<_> = live.into_iter().map(Difference::text).collect();
+        if !changes.is_empty() {
+            changed.extend(changes.to_string().lines().map(str::to_owned));
+        }
+        let needs_restart = waiting.into_iter().map(Difference::text).collect();
+        // What needs a restart is said each time until then.
+        current.log.level = next.log.level;
+        Ok(Reloaded {
+            changed,
+            needs_restart,
+            clients: renewed.clients as u64,
+            disconnected: renewed.disconnected as u64,
+            unsubscribed: renewed.unsubscribed as u64,
+        })
+    }
+}
+
+impl Reload for Reloader {
+    fn reload(&self) -> Result<Reloaded, String> {
+        let result = self.reload_all().map_err(|error| format!("{error:#}"));
+        match &result {
+            Ok(Reloaded { changed, needs_restart, clients, disconnected, unsubscribed }) => {
+                for text in changed {
+                    tracing::info!("reloaded: {text}");
+                }
+                for text in needs_restart {
+                    tracing::warn!("not reloaded, since it needs a restart: {text}");
+                }
+                tracing::info!(clients, disconnected, unsubscribed, "reloaded");
+            }
+            Err(error) => tracing::error!("not reloaded, and nothing has changed: {error}"),
+        }
+        result
+    }
+}
