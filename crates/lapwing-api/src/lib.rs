@@ -10,6 +10,7 @@ mod backup;
 mod bans;
 mod caller;
 mod clients;
+mod explain;
 mod exposition;
 mod guard;
 mod health;
@@ -29,6 +30,9 @@ mod token;
 pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest};
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
+pub use explain::{
+    ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription, Remembered,
+};
 pub use openapi::document;
 pub use reload::{Reload, Reloaded};
 pub use retained::{RetainedMessage, RetainedPage};

@@ -6,7 +6,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{backup, bans, clients, health, metrics, publish, reload, retained, status};
+use crate::{backup, bans, clients, explain, health, metrics, publish, reload, retained, status};
 
 const TOKEN: &str = "token";
 
@@ -22,6 +22,7 @@ const TOKEN: &str = "token";
         clients::list,
         clients::show,
         clients::kick,
+        explain::explain,
         bans::list,
         bans::add,
         bans::remove,

@@ -14,7 +14,7 @@ use crate::guard::{self, guard};
 use crate::problem::Problem;
 use crate::reload::Reload;
 use crate::token::Token;
-use crate::{backup, bans, clients, health, metrics, openapi, publish, reload, retained, status};
+use crate::{backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, status};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -54,6 +54,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/clients", get(clients::list))
         .route("/api/v1/clients/{client_id}", get(clients::show).delete(clients::kick))
+        .route("/api/v1/explain", get(explain::explain))
         .route("/api/v1/bans", get(bans::list).post(bans::add))
         .route("/api/v1/bans/{kind}/{*value}", delete(bans::remove))
         .route("/api/v1/publish", post(publish::publish))

@@ -12,6 +12,13 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// The same with milliseconds: `2026-11-28T05:45:00.123Z`.
+pub(crate) fn rfc3339_ms(time: SystemTime) -> String {
+    let ms = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+    let text = rfc3339(time);
+    format!("{}.{ms:03}Z", text.trim_end_matches('Z'))
+}
+
 /// The date so many days after 1 January 1970. Years are counted from March, so that the leap day is the last of one.
 fn date(days: u64) -> (u64, u64, u64) {
     // From 1 March of the year 0, in eras of 400 years.

@@ -12,6 +12,7 @@ use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilter, TopicName};
 use lapwing_store::Sequence;
 
+use crate::explanation::Explain;
 use crate::hook::{Anonymous, Hooks};
 use crate::limit::Limits;
 use crate::mailbox::mailbox;
@@ -235,7 +236,7 @@ impl Bench {
         let sharding = Sharding { count, neighbours: 0 };
         let stored = Stored::new(senders.len(), None, Sequence::default());
         let shared = Shared::new(
-            limits,
+            (limits, Explain::default()),
             &Default::default(),
             CompiledRules::default(),
             hooks,

@@ -13,6 +13,7 @@ use mio::Poll;
 use crate::clock::{Clock, WallClock};
 use crate::control::{Control, NamedCertificates, shard_stats};
 use crate::event_loop::{self, EventLoop};
+use crate::explanation::Explain;
 use crate::hook::Hooks;
 use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Mail;
@@ -39,6 +40,8 @@ pub struct Config {
     pub rules: Rules,
     /// What the program around it decides.
     pub hooks: Hooks,
+    /// What it remembers so that it can be explained.
+    pub explain: Explain,
     /// Where it keeps what is to outlive it. Without, sessions and messages end with the process.
     pub store: Option<StoreConfig>,
 }
@@ -62,6 +65,7 @@ impl Default for Config {
             listener_limits: BTreeMap::new(),
             rules: Rules::default(),
             hooks: Hooks::default(),
+            explain: Explain::default(),
             store: None,
         }
     }
@@ -142,7 +146,7 @@ impl Broker {
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
         let shared = Shared::new(
-            config.limits,
+            (config.limits, config.explain),
             &config.listener_limits,
             rules,
             config.hooks,

@@ -18,6 +18,9 @@ use lapwing_store::{BackupTarget, Condition};
 use crate::ban::{Ban, BanTarget};
 use crate::broker::{ShardStat, keep};
 use crate::clock::Clock;
+use crate::explanation::{
+    Cursor, Explanation, IncidentPage, IncidentSearch, Inquest, Question, Search, TrailPage, Watched,
+};
 use crate::mail::Mail;
 use crate::message::Message;
 use crate::shard::{Report, SessionId, SessionKey, Stat};
@@ -196,6 +199,12 @@ pub(crate) enum Inquiry {
     Disconnect { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
     /// To look at what every client may do, by the rules as they are now.
     Renew { reply: SyncSender<Renewed> },
+    /// For some of its records, from this place on.
+    Trail { search: Arc<Search>, from: Option<Cursor>, reply: SyncSender<TrailPage> },
+    /// For what has happened to clients.
+    Incidents { search: Arc<IncidentSearch>, reply: SyncSender<IncidentPage> },
+    /// For whose these sessions are, and by which filters they get messages of this topic.
+    Watched { name: TopicNameBuf, sessions: Vec<SessionId>, reply: SyncSender<Vec<Watched>> },
     /// To publish a message.
     Publish { message: Message, retain: bool, reply: SyncSender<ReasonCode> },
 }
@@ -418,6 +427,15 @@ impl Control {
         Ok(())
     }
 
+    /// What has become of messages and clients, as far as the broker remembers. It waits for every shard, and takes some
+    /// milliseconds of each.
+    ///
+    /// # Errors
+    /// [`ControlError::Busy`] or [`ControlError::Stopped`].
+    pub fn explain(&self, question: &Question) -> Result<Explanation, ControlError> {
+        Inquest { shared: &self.shared, now: self.clock.now(), meanwhile: &|| () }.answer(question)
+    }
+
     /// Whether a topic has a retained message.
     pub fn has_retained(&self, name: TopicName<'_>) -> bool {
         self.shared.retained.lock().has(name)
@@ -447,17 +465,28 @@ impl Control {
         shard: ShardId,
         inquiry: impl FnOnce(SyncSender<T>) -> Inquiry,
     ) -> Result<T, ControlError> {
-        if self.shared.is_stopping.load(Ordering::SeqCst) {
-            return Err(ControlError::Stopped);
-        }
-        let mailbox = self.shared.mailbox(shard);
-        if mailbox.is_full() {
-            return Err(ControlError::Busy);
-        }
-        let (sender, receiver) = sync_channel(1);
-        mailbox.send(Mail::Inquiry(Box::new(inquiry(sender))));
-        receiver.recv_timeout(ANSWER_TIMEOUT).map_err(|_| ControlError::Busy)
+        ask(&self.shared, shard, inquiry, || ())
     }
+}
+
+/// Asks a shard and waits for what it answers; `meanwhile` is called before.
+pub(crate) fn ask<T>(
+    shared: &Shared,
+    shard: ShardId,
+    inquiry: impl FnOnce(SyncSender<T>) -> Inquiry,
+    meanwhile: impl FnOnce(),
+) -> Result<T, ControlError> {
+    if shared.is_stopping.load(Ordering::SeqCst) {
+        return Err(ControlError::Stopped);
+    }
+    let mailbox = shared.mailbox(shard);
+    if mailbox.is_full() {
+        return Err(ControlError::Busy);
+    }
+    let (sender, receiver) = sync_channel(1);
+    mailbox.send(Mail::Inquiry(Box::new(inquiry(sender))));
+    meanwhile();
+    receiver.recv_timeout(ANSWER_TIMEOUT).map_err(|_| ControlError::Busy)
 }
 
 impl std::fmt::Debug for Control {

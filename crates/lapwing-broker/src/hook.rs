@@ -339,6 +339,7 @@ mod tests {
     use lapwing_proto::session::Instant;
 
     use super::*;
+    use crate::explanation::Explain;
     use crate::limit::Limits;
     use crate::mailbox::mailbox;
     use crate::origin::Origin;
@@ -355,7 +356,7 @@ mod tests {
         let (limits, rules) = (Limits::default(), CompiledRules::default());
         let stored = Stored::new(1, None, lapwing_store::Sequence::default());
         let shared = Shared::new(
-            limits,
+            (limits, Explain::default()),
             &Default::default(),
             rules,
             hooks,

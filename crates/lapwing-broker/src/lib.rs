@@ -19,6 +19,7 @@ mod clock;
 mod control;
 mod event_loop;
 mod excerpt;
+mod explanation;
 mod hash;
 pub mod hook;
 mod limit;
@@ -40,6 +41,10 @@ pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use control::{
     ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
     SessionInfo, SubscriptionCount, SubscriptionInfo,
+};
+pub use explanation::{
+    Delivery, DeliveryState, Explain, Explanation, Happening, Incident, Message, Passage, Publisher,
+    Question, Reach, Subscription, Wait,
 };
 pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig};
 pub use lapwing_store::Condition;

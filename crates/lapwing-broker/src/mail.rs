@@ -13,7 +13,7 @@ use crate::control::Inquiry;
 use crate::hook::{Identity, Verdict};
 use crate::message::Message;
 use crate::origin::Origin;
-use crate::shard::{ConnectionId, SessionId, SessionKey};
+use crate::shard::{ConnectionId, SessionId, SessionKey, Trace};
 use crate::shared::{Recipients, StoredRecipients, Target};
 
 /// What another thread tells a shard.
@@ -97,6 +97,7 @@ pub(crate) struct StoredMessage {
     /// Whether it is stored once for several sessions.
     pub(crate) is_shared: bool,
     pub(crate) recipients: Arc<StoredRecipients>,
+    pub(crate) trace: Trace,
 }
 
 impl StoredBatch {
@@ -142,6 +143,7 @@ struct Entry {
     payload: u32,
     /// Which of the lists.
     recipients: u32,
+    trace: Trace,
 }
 
 #[derive(Debug)]
@@ -191,7 +193,7 @@ impl Batch {
         publish: &Publish<'_>,
         original: Option<(Frame<'_>, ProtocolVersion)>,
         kept: Option<&Message>,
-        recipients: &Arc<Recipients>,
+        (recipients, trace): (&Arc<Recipients>, Trace),
         now: Instant,
     ) -> Result<(), EncodeError> {
         let body = if publish.payload.len() > COPIED_MAXIMUM {
@@ -209,16 +211,23 @@ impl Batch {
         let recipients = self.list(recipients);
         self.has_retained |= publish.retain;
         let payload = publish.payload.len() as u32;
-        self.entries.push(Entry { body, qos: publish.qos, retain: publish.retain, payload, recipients });
+        self.entries.push(Entry {
+            body,
+            qos: publish.qos,
+            retain: publish.retain,
+            payload,
+            recipients,
+            trace,
+        });
         Ok(())
     }
 
     /// Adds a run for `recipients`, whose topic is that of the run.
-    pub(crate) fn push_run(&mut self, run: &Run<'_>, recipients: &Arc<Recipients>) {
+    pub(crate) fn push_run(&mut self, run: &Run<'_>, recipients: &Arc<Recipients>, trace: Trace) {
         self.bytes.extend_from_slice(run.bytes);
         let body = Body::Run(run.bytes.len() as u32, run.version, run.count, run.largest);
         let recipients = self.list(recipients);
-        self.entries.push(Entry { body, qos: QoS::AtMostOnce, retain: false, payload: 0, recipients });
+        self.entries.push(Entry { body, qos: QoS::AtMostOnce, retain: false, payload: 0, recipients, trace });
     }
 
     /// Which of the lists `recipients` is. A publisher's messages of one read have one route: theirs is the last.
@@ -230,17 +239,21 @@ impl Batch {
         (self.recipients.len() - 1) as u32
     }
 
-    /// What comes next, as it is delivered at `now`, and to whom.
+    /// What comes next, as it is delivered at `now`, to whom, and which message it is.
     #[inline(always)] // so that the result, which is large, need not be copied
-    pub(crate) fn next(&mut self, now: Instant) -> Option<(Entrusted<'_>, &[Target])> {
-        let Entry { body, qos, retain, payload, recipients } = self.entries.get(self.taken)?;
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Entrusted<'_>, &[Target], Trace)> {
+        let Entry { body, qos, retain, payload, recipients, trace } = self.entries.get(self.taken)?;
         self.taken += 1;
         let recipients = self.recipients.get(*recipients as usize)?;
         let targets = &*recipients.targets;
         let (size, version) = match body {
             Body::Kept(kept) => {
                 let publish = Publish { qos: *qos, retain: *retain, ..kept.publish(now) };
-                return Some((Entrusted::Message { publish, original: None, kept: Some(kept) }, targets));
+                return Some((
+                    Entrusted::Message { publish, original: None, kept: Some(kept) },
+                    targets,
+                    *trace,
+                ));
             }
             Body::Original(size, version) | Body::Run(size, version, ..) => (*size as usize, *version),
             Body::Encoded(size) => (*size as usize, ProtocolVersion::V5),
@@ -251,7 +264,7 @@ impl Batch {
         let name = recipients.name.as_ref().map(TopicNameBuf::as_name);
         if let &Body::Run(_, version, count, largest) = body {
             let run = Run { bytes: input, version, name: name?, count, largest };
-            return Some((Entrusted::Run(run), targets));
+            return Some((Entrusted::Run(run), targets, *trace));
         }
         let frame = Frame::split(&mut input, u32::MAX).ok().flatten()?;
         let is_original = matches!(body, Body::Original(..));
@@ -266,7 +279,7 @@ impl Batch {
         publish.qos = *qos;
         publish.retain = *retain;
         let original = is_original.then_some((frame, version));
-        Some((Entrusted::Message { publish, original, kept: None }, targets))
+        Some((Entrusted::Message { publish, original, kept: None }, targets, *trace))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

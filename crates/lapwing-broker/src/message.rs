@@ -7,6 +7,7 @@ use lapwing_proto::session::Instant;
 use lapwing_store::{Place, Sequence, WallTime};
 
 use crate::clock::WallClock;
+use crate::shard::RecordId;
 use crate::shared::Details;
 
 /// A message that is kept: retained, queued, or in flight. A clone is another reference to it.
@@ -199,7 +200,12 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Of the subscriptions that selected it.
     pub(crate) details: Option<Arc<Details>>,
+    /// Where is recorded what becomes of it.
+    pub(crate) record: RecordId,
 }
+
+// There is one for every message that waits or is in flight.
+const _: () = assert!(size_of::<Delivery>() == 40);
 
 /// A [`Place`], small: there is one with every delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use lapwing_auth::{Authentication, Permissions};
-use lapwing_broker::{Limits, ListenerConfig, ListenerLimits, Rules, Sharding};
+use lapwing_broker::{Explain, Limits, ListenerConfig, ListenerLimits, Rules, Sharding};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// What is done with topics and subscriptions beyond the protocol.
     pub(crate) rules: Rules,
+    /// What is remembered so that it can be explained.
+    pub(crate) explain: Explain,
     /// What is logged.
     pub(crate) log: Log,
 }

@@ -18,6 +18,7 @@ use super::stored_session::StoredSession;
 use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
+use crate::explanation::Happening;
 use crate::hook::{Client, Credentials, Event, Identity, Later, Permit, Verdict};
 use crate::message::Message;
 use crate::shared::TooMany;
@@ -278,6 +279,8 @@ impl Shard {
         session.begin(&link);
         self.note_presence(session_id, true);
         self.stat.clients_connected += 1;
+        let happening = Happening::Connected { version: link.version, session_present, peer };
+        self.note_of(session_id, client_id, happening);
         self.stat.clients += 1;
         self.stat.sessions_resumed += u64::from(session_present);
         if let Some(suppressed) = self.arrivals.allow(self.now) {
@@ -338,7 +341,7 @@ impl Shard {
         // What is no name by the rules is withheld when the will is published, as with every message.
         !matches!(
             self.permit_publish(permit, will.topic, will.qos, will.retain),
-            Err(Withheld::NotAuthorized)
+            Err(Withheld::NotAuthorized(_))
         )
     }
 
@@ -496,6 +499,8 @@ impl Shard {
             observer.observe(&Event::Refused { peer: connection.origin.peer, reason_code, reason: fault });
         }
         let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else { return };
+        let reason = excerpt(fault).into_owned();
+        self.note(&excerpt(client_id), Happening::Refused { reason_code, reason, peer });
         if let Some(suppressed) = self.faults.allow(self.now) {
             let client_id = &*excerpt(client_id);
             let user_name = user_name.map(excerpt);

@@ -13,8 +13,10 @@ use super::connection::{Connection, Open};
 use super::permission::is_forbidden;
 use super::route::{Known, Route, RouteSessions};
 use super::stat::Stat;
-use super::{ConnectionId, DELIVERY_COST, SessionId, SessionKey, Shard};
+use super::trail::{self, Publication, Stamp};
+use super::{ConnectionId, DELIVERY_COST, RecordId, SessionId, SessionKey, Shard, Trace};
 use crate::excerpt::excerpt;
+use crate::explanation::{DeliveryState, Passage, Wait};
 use crate::limit::QueueOverflow;
 use crate::message::{Delivery, Message, StoredPlace};
 use crate::shared::{Details, Group, Recipients, Subscribed, Target};
@@ -106,6 +108,8 @@ pub(super) struct Distribution<'a> {
     pub(super) kept: Option<Message>,
     /// Where it is stored, for those who get it by way of the store.
     pub(super) place: Option<StoredPlace>,
+    pub(super) trace: Trace,
+    stamp: Stamp,
     now: Instant,
 }
 
@@ -114,9 +118,9 @@ impl<'a> Distribution<'a> {
         publish: &'a Publish<'a>,
         original: Option<Original<'a>>,
         kept: Option<Message>,
-        now: Instant,
+        (trace, now): (Trace, Instant),
     ) -> Self {
-        Self { publish, original, kept, place: None, now }
+        Self { publish, original, kept, place: None, trace, stamp: Stamp::new(trace, now), now }
     }
 
     pub(super) fn message(&mut self) -> &Message {
@@ -126,13 +130,14 @@ impl<'a> Distribution<'a> {
         })
     }
 
-    fn delivery(&mut self, target: &Target, qos: QoS) -> Delivery {
+    fn delivery(&mut self, target: &Target, qos: QoS, record: RecordId) -> Delivery {
         Delivery {
             message: self.message().clone(),
             place: self.place,
             qos,
             retain: self.publish.retain && target.retain_as_published,
             details: target.details.clone(),
+            record,
         }
     }
 }
@@ -162,6 +167,7 @@ impl Shard {
         publish: &Publish<'_>,
         source: Source<'_>,
         origin: Option<SessionId>,
+        trace: Trace,
     ) -> usize {
         let Some(name) = publish.topic else { return 0 };
         let Source { known, original, .. } = source;
@@ -170,10 +176,10 @@ impl Shard {
             None => self.routes.route(name),
         };
         let route = found.route();
-        let mut distribution = Distribution::new(publish, original, None, self.now);
+        let mut distribution = Distribution::new(publish, original, None, (trace, self.now));
         let (mut count, sessions) = self.distribute_stored(route, &mut distribution, origin);
         for (shard, recipients) in &sessions.elsewhere {
-            self.dispatch(*shard, (publish, original, None), recipients);
+            self.dispatch(*shard, (publish, original, None), recipients, trace);
             count += recipients.targets.len();
         }
         count += self.distribute_here(sessions, &mut distribution, origin);
@@ -206,9 +212,9 @@ impl Shard {
         (sessions, members): (&RouteSessions, &[Member]),
         publish: &Publish<'_>,
         kept: Option<Message>,
-        origin: Option<SessionId>,
+        (origin, trace): (Option<SessionId>, Trace),
     ) -> usize {
-        let mut distribution = Distribution::new(publish, None, kept, self.now);
+        let mut distribution = Distribution::new(publish, None, kept, (trace, self.now));
         let mut count = self.distribute_here(sessions, &mut distribution, origin);
         for member in members {
             count += usize::from(self.deliver_to_chosen(member, &mut distribution));
@@ -236,12 +242,11 @@ impl Shard {
     /// Passes a message of another shard's client to sessions of this one.
     pub(super) fn deliver_here(
         &mut self,
-        publish: &Publish<'_>,
-        original: Option<Original<'_>>,
-        kept: Option<&Message>,
+        (publish, original, kept): (&Publish<'_>, Option<Original<'_>>, Option<&Message>),
         targets: &[Target],
+        trace: Trace,
     ) {
-        let mut distribution = Distribution::new(publish, original, kept.cloned(), self.now);
+        let mut distribution = Distribution::new(publish, original, kept.cloned(), (trace, self.now));
         self.variants.reset();
         for target in targets {
             if !self.pass_by(target, &mut distribution) {
@@ -256,8 +261,9 @@ impl Shard {
         publish: &Publish<'_>,
         original: Option<Original<'_>>,
         targets: impl Iterator<Item = &'a Target>,
+        trace: Trace,
     ) {
-        let mut distribution = Distribution::new(publish, original, None, self.now);
+        let mut distribution = Distribution::new(publish, original, None, (trace, self.now));
         self.variants.reset();
         targets.for_each(|target| self.deliver(target, &mut distribution));
     }
@@ -303,8 +309,8 @@ impl Shard {
         match target.session.shard() {
             shard if shard == self.id => self.deliver(target, distribution),
             shard => {
-                let Distribution { publish, original, kept, .. } = distribution;
-                self.dispatch(shard, (publish, *original, kept.as_ref()), member);
+                let Distribution { publish, original, kept, trace, .. } = distribution;
+                self.dispatch(shard, (publish, *original, kept.as_ref()), member, *trace);
             }
         }
         true
@@ -315,22 +321,27 @@ impl Shard {
         let limits = &self.shared.limits;
         let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
         let qos = distribution.publish.qos.min(target.qos);
+        let (trace, now) = (distribution.trace, self.now);
         let found = self.sessions.get_mut(target.session.index());
         let Some(session) = found.filter(|session| session.id == target.session) else {
             // It has ended while the message was on its way here from another shard.
-            match qos {
-                QoS::AtMostOnce => dropped.not_connected += 1,
-                _ => dropped.session_ended += 1,
-            }
+            let (count, state) = match qos {
+                QoS::AtMostOnce => (&mut dropped.not_connected, DeliveryState::NotConnected),
+                _ => (&mut dropped.session_ended, DeliveryState::SessionEnded),
+            };
+            *count += 1;
+            self.trail.dropped(trace, target.session, qos, state, now);
             return;
         };
         let connection = session.connection.and_then(|id| self.connections.get_mut(id.index()));
         let Some(connection) = connection else {
             if qos == QoS::AtMostOnce {
                 dropped.not_connected += 1;
+                self.trail.dropped(trace, target.session, qos, DeliveryState::NotConnected, now);
                 return;
             }
-            return self.enqueue(target.session, distribution.delivery(target, qos));
+            let record = self.trail.queued(trace, target.session, (qos, Wait::Away), now);
+            return self.enqueue(target.session, distribution.delivery(target, qos, record));
         };
         let before = connection.outbox.len();
         let is_full = before > limits.outbox_bytes_maximum;
@@ -338,12 +349,15 @@ impl Shard {
         let packet_id = if qos == QoS::AtMostOnce {
             if is_full {
                 dropped.outbox_full += 1;
+                self.trail.dropped(trace, target.session, qos, DeliveryState::OutboxFull, now);
                 return;
             }
             None
         } else {
-            let delivery = distribution.delivery(target, qos);
+            let mut delivery = distribution.delivery(target, qos, self.trail.next());
             if is_full || session.queue_len() > 0 {
+                let wait = if is_full { Wait::Behind } else { Wait::Line };
+                delivery.record = self.trail.queued(trace, target.session, (qos, wait), now);
                 return self.enqueue(target.session, delivery);
             }
             match session.send(delivery, limits) {
@@ -355,9 +369,14 @@ impl Shard {
                             (qos, packet_id, distribution.place),
                         );
                     }
+                    self.trail.sent(distribution.stamp, target.session, (qos, packet_id));
                     Some(packet_id)
                 }
-                Err(delivery) => return self.enqueue(target.session, delivery),
+                Err(mut delivery) => {
+                    let wait = Wait::ReceiveMaximum;
+                    delivery.record = self.trail.queued(trace, target.session, (qos, wait), now);
+                    return self.enqueue(target.session, delivery);
+                }
             }
         };
         connection.outbox.prepare(distribution.publish.payload.len(), &mut self.pool);
@@ -368,7 +387,10 @@ impl Shard {
         } else {
             dropped.too_large += 1;
             if let Some(packet_id) = packet_id {
-                session.give_up(packet_id, &mut self.ledger);
+                let record = session.give_up(packet_id, &mut self.ledger);
+                self.trail.settle(record, DeliveryState::TooLarge, now);
+            } else {
+                self.trail.dropped(trace, target.session, qos, DeliveryState::TooLarge, now);
             }
             if !session.replays.is_empty() {
                 // Nothing has been written that would let them go on.
@@ -392,6 +414,7 @@ impl Shard {
                 limits.queue_overflow == QueueOverflow::DropOldest && session.first_queued().is_some();
             if !is_first_expired && !may_drop_first {
                 self.ledger.settle(session.number(), &delivery);
+                self.trail.end(id, &delivery, DeliveryState::QueueFull, self.now);
                 if session.stored.is_some() {
                     self.ledger.note_window(before, session.window().1);
                 }
@@ -410,6 +433,8 @@ impl Shard {
             }
             if let Some(expired) = session.dequeue() {
                 self.ledger.settle(session.number(), &expired);
+                let state = if is_first_expired { DeliveryState::Expired } else { DeliveryState::QueueFull };
+                self.trail.end(id, &expired, state, self.now);
             }
             if is_first_expired {
                 dropped.expired += 1;
@@ -440,20 +465,25 @@ impl Shard {
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.resend() else { break };
             let (Resend::Publish(packet_id, ..) | Resend::PubRel(packet_id)) = resend;
+            if let Resend::Publish(.., delivery) = resend {
+                self.trail.resent(delivery.record);
+            }
             connection.outbox.prepare(0, &mut self.pool);
             if append_again(connection, resend, self.now) {
                 stat.messages_resent += 1;
             } else {
                 stat.messages_dropped.too_large += 1;
-                session.give_up(packet_id, &mut self.ledger);
+                let record = session.give_up(packet_id, &mut self.ledger);
+                self.trail.settle(record, DeliveryState::TooLarge, self.now);
             }
         }
         let limits = &self.shared.limits;
         while connection.outbox.len() <= maximum && session.may_send(limits) {
-            let Some(delivery) = session.dequeue() else { break };
+            let Some(mut delivery) = session.dequeue() else { break };
             if delivery.message.is_expired(self.now) {
                 stat.messages_dropped.expired += 1;
                 self.ledger.settle(session.number(), &delivery);
+                self.trail.end(id, &delivery, DeliveryState::Expired, self.now);
                 continue;
             }
             if let (Some(given), Some(open)) = (&given, connection.open())
@@ -461,11 +491,15 @@ impl Shard {
             {
                 stat.messages_dropped.not_permitted += 1;
                 self.ledger.settle(session.number(), &delivery);
+                self.trail.end(id, &delivery, DeliveryState::NotPermitted, self.now);
                 continue;
             }
             let (message, qos, retain) = (delivery.message.clone(), delivery.qos, delivery.retain);
             let (details, place) = (delivery.details.clone(), delivery.place);
+            let record = self.trail.waiting(id, &delivery, self.now);
+            delivery.record = record;
             let Ok(packet_id) = session.send(delivery, limits) else { break };
+            self.trail.send(record, packet_id, self.now);
             if place.is_some() {
                 self.ledger.note_sent(session.number(), connection, (qos, packet_id, place));
             }
@@ -483,6 +517,7 @@ impl Shard {
             } else {
                 stat.messages_dropped.too_large += 1;
                 session.give_up(packet_id, &mut self.ledger);
+                self.trail.settle(record, DeliveryState::TooLarge, self.now);
             }
         }
         if connection.outbox.len() > before {
@@ -509,7 +544,8 @@ impl Shard {
         };
         let subscribed = Subscribed::new(SubscriptionOptions::new(qos), None);
         let publish = Publish { qos: message.qos(), ..message.publish(self.now) };
-        let mut distribution = Distribution::new(&publish, None, None, self.now);
+        let trace = self.record_direct(&publish);
+        let mut distribution = Distribution::new(&publish, None, None, (trace, self.now));
         let target = Target::new(session, &subscribed);
         if session.is_stored() && qos.min(publish.qos) > QoS::AtMostOnce {
             self.queue_for_one(&target, None, &mut distribution);
@@ -517,6 +553,19 @@ impl Shard {
         }
         self.variants.reset();
         self.deliver(&target, &mut distribution);
+    }
+
+    /// Notes a message that is published to one session.
+    pub(super) fn record_direct(&mut self, publish: &Publish<'_>) -> Trace {
+        let publication = Publication {
+            origin: None,
+            name: self.trail.name(publish.topic, None),
+            flags: trail::flags(publish.qos, publish.retain) | trail::DIRECT,
+            messages: 1,
+        };
+        let trace = self.trail.begin();
+        self.trail.published(trace, &publication, (Passage::PassedOn, 1), self.now);
+        trace
     }
 
     /// Gives a message that a member of a shared subscription has not received, its session having ended, to
@@ -531,7 +580,8 @@ impl Shard {
         let Some(group) = self.shared.subscriptions.group(group) else { return false };
         let publish = Publish { qos: message.qos(), retain: delivery.retain, ..message.publish(self.now) };
         let kept = Some(message.clone());
-        let mut distribution = Distribution::new(&publish, None, kept, self.now);
+        let trace = self.trail.trace(delivery.record);
+        let mut distribution = Distribution::new(&publish, None, kept, (trace, self.now));
         self.variants.reset();
         self.deliver_to_member(&group, &mut distribution)
     }
@@ -555,7 +605,8 @@ impl Shard {
         } else {
             let details = target.details.clone();
             let message = message.clone();
-            session.enqueue(Delivery { message, place: None, qos, retain: true, details });
+            let record = RecordId::default();
+            session.enqueue(Delivery { message, place: None, qos, retain: true, details, record });
         }
         mark_dirty(&mut self.dirty, connection);
     }

@@ -13,6 +13,7 @@ use super::connection::Phase;
 use super::timer::Timer;
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
+use crate::explanation::{DeliveryState, Happening};
 use crate::hook::Event;
 
 /// How a connection ends.
@@ -53,6 +54,11 @@ impl Shard {
     pub(super) fn fault(&mut self, id: ConnectionId, reason_code: ReasonCode, fault: &dyn Display) {
         self.log_fault(id, reason_code, fault);
         let text = fault.to_string();
+        if let Some(connection) = self.connection(id) {
+            let (peer, reason) = (connection.origin.peer, excerpt(&text).into_owned());
+            let client_id = self.client_id(id);
+            self.note(&client_id, Happening::Closed { reason_code, reason, peer });
+        }
         self.disconnect(id, reason_code, Some(&text), End::Lost);
     }
 
@@ -122,6 +128,7 @@ impl Shard {
         if let Some(observer) = &self.shared.hooks.observer {
             observer.observe(&Event::Disconnected { client: &open.client, reason_code });
         }
+        self.note_of(open.session, &open.client.client_id, Happening::Disconnected { reason_code });
         let now = self.now;
         self.note_presence(open.session, false);
         let Some(session) = self.session_mut(open.session) else { return };
@@ -182,6 +189,7 @@ impl Shard {
             && let Some(session) = self.sessions.remove(id.index())
         {
             self.shared.registry.unbind(&session.key);
+            self.note_of(id, session.key.text(), Happening::SessionEnded);
             if session.is_refusing {
                 self.shared.full_queues.set(id, false);
             }
@@ -200,9 +208,15 @@ impl Shard {
                     // So that the next process does not find it among those that are left.
                     self.ledger.settle(number, &delivery);
                 }
-                if !may_go_elsewhere || !self.deliver_to_other(&delivery) {
-                    self.stat.messages_dropped.session_ended += 1;
-                }
+                let is_expired = delivery.message.is_expired(self.now);
+                let is_passed = may_go_elsewhere && self.deliver_to_other(&delivery);
+                self.stat.messages_dropped.session_ended += u64::from(!is_passed);
+                let state = match (is_passed, is_expired) {
+                    (false, _) => DeliveryState::SessionEnded,
+                    (true, true) => DeliveryState::Expired,
+                    (true, false) => DeliveryState::GivenToOther,
+                };
+                self.trail.end(id, &delivery, state, self.now);
             }
         }
     }

@@ -6,7 +6,7 @@ use lapwing_proto::packet::{Publish, Run};
 use lapwing_proto::session::Instant;
 
 use super::deliver::Original;
-use super::{ConnectionId, DELIVERY_COST, Shard};
+use super::{ConnectionId, DELIVERY_COST, Shard, Trace};
 use crate::mail::{Batch, Entrusted, Mail};
 use crate::message::Message;
 use crate::shared::{Recipients, ShardId};
@@ -39,11 +39,12 @@ impl Shard {
         shard: ShardId,
         (publish, original, kept): (&Publish<'_>, Option<Original<'_>>, Option<&Message>),
         recipients: &Arc<Recipients>,
+        trace: Trace,
     ) {
         let now = self.now;
         let original = original.map(|original| (original.frame, original.version));
         let batch = self.batch(shard);
-        if batch.push(publish, original, kept, recipients, now).is_err() {
+        if batch.push(publish, original, kept, (recipients, trace), now).is_err() {
             return; // what was decoded has an encoding
         }
         let is_full = batch.cost() > BATCH_BYTES;
@@ -54,9 +55,15 @@ impl Shard {
     }
 
     /// Adds a run to what this turn has for another shard.
-    pub(super) fn dispatch_run(&mut self, shard: ShardId, run: &Run<'_>, recipients: &Arc<Recipients>) {
+    pub(super) fn dispatch_run(
+        &mut self,
+        shard: ShardId,
+        run: &Run<'_>,
+        recipients: &Arc<Recipients>,
+        trace: Trace,
+    ) {
         let batch = self.batch(shard);
-        batch.push_run(run, recipients);
+        batch.push_run(run, recipients, trace);
         let is_full = batch.cost() > BATCH_BYTES;
         self.spent += DELIVERY_COST * run.count as usize + run.bytes.len();
         if is_full {
@@ -139,13 +146,13 @@ impl Shard {
     pub(super) fn deliver_batch(&mut self, batch: &mut Batch, now: Instant, may_stop: bool) -> bool {
         while !(may_stop && self.is_spent()) {
             match batch.next(now) {
-                Some((Entrusted::Message { publish, original, kept }, targets)) => {
+                Some((Entrusted::Message { publish, original, kept }, targets, trace)) => {
                     let original =
                         original.and_then(|(frame, version)| Original::new(frame, version, &publish));
-                    self.deliver_here(&publish, original, kept, targets);
+                    self.deliver_here((&publish, original, kept), targets, trace);
                 }
-                Some((Entrusted::Run(run), targets)) => {
-                    self.deliver_run(&run, targets, None);
+                Some((Entrusted::Run(run), targets, trace)) => {
+                    self.deliver_run(&run, targets, None, trace);
                 }
                 None => return true,
             }

@@ -5,6 +5,7 @@ use lapwing_proto::packet::{Publish, QoS};
 use super::deliver::Source;
 use super::session::Session;
 use super::{SessionId, Shard};
+use crate::explanation::DeliveryState;
 use crate::limit::QueueOverflow;
 use crate::mail::Mail;
 use crate::shared::{OwnMessages, Target};
@@ -74,6 +75,7 @@ impl Shard {
             && let Some(expired) = session.dequeue_expired(self.now)
         {
             self.ledger.settle(session.number(), &expired);
+            self.trail.end(id, &expired, DeliveryState::Expired, self.now);
             self.stat.messages_dropped.expired += 1;
         }
         if session.stored.is_some() {

@@ -27,6 +27,15 @@ impl Shard {
                 let _ = reply.try_send(self.disconnect_client(&key));
             }
             Inquiry::Renew { reply } => self.renew_permits(reply),
+            Inquiry::Trail { search, from, reply } => {
+                let _ = reply.try_send(self.search_trail(&search, from));
+            }
+            Inquiry::Incidents { search, reply } => {
+                let _ = reply.try_send(self.search_incidents(&search));
+            }
+            Inquiry::Watched { name, sessions, reply } => {
+                let _ = reply.try_send(self.watched_by(&name, &sessions));
+            }
             Inquiry::Publish { message, retain, reply } => {
                 let publish = Publish { qos: message.qos(), retain, ..message.publish(self.now) };
                 let _ = reply.try_send(self.publish(&publish, Source::default(), None, true));

@@ -12,7 +12,7 @@ use lapwing_store::{Change, Condition, FlowKey, FlowState, Place, SessionNumber,
 
 use super::connection::Connection;
 use super::deliver::mark_dirty;
-use super::{ConnectionId, SessionId, Shard};
+use super::{ConnectionId, SessionId, Shard, Trace};
 use crate::clock::WallClock;
 use crate::mail::{Mail, StoredBatch, StoredMessage};
 use crate::message::{Delivery, Message, StoredPlace};
@@ -126,7 +126,7 @@ impl Ledger {
         message: &Message,
         (qos, retain): (u8, bool),
         targets: &StoredTargets,
-        clock: WallClock,
+        (clock, trace): (WallClock, Trace),
     ) {
         self.record(Change::Queued(lapwing_store::QueuedMessage {
             message: message.to_stored(clock),
@@ -147,6 +147,7 @@ impl Ledger {
                 offset: self.queued,
                 is_shared: targets.queue.len() > 1,
                 recipients: Arc::clone(recipients),
+                trace,
             });
         }
         self.queued += 1;

@@ -14,9 +14,11 @@ mod deliver;
 mod disconnect;
 mod dispatch;
 mod estate;
+mod explain;
 mod filters;
 mod full;
 mod handover;
+mod incident;
 mod inquiry;
 mod ledger;
 mod outbox;
@@ -36,6 +38,7 @@ mod stored_session;
 mod subscribe;
 mod sys;
 mod timer;
+mod trail;
 mod will;
 
 #[cfg(test)]
@@ -63,6 +66,7 @@ use self::disconnect::End;
 use self::dispatch::Dispatch;
 use self::estate::Estates;
 use self::handover::Handover;
+use self::incident::Incidents;
 use self::ledger::Ledger;
 use self::permission::Renewal;
 use self::route::Routes;
@@ -71,6 +75,8 @@ pub(crate) use self::session::SessionKey;
 use self::slab::Slab;
 use self::sys::Sys;
 use self::timer::{Timer, Timers};
+use self::trail::Trail;
+pub(crate) use self::trail::{DeliveryEntry, RecordId, Trace};
 use crate::clock::WallClock;
 use crate::hook::{Client, Event};
 use crate::mail::Mail;
@@ -112,6 +118,19 @@ impl SessionId {
         Self { shard: shard.0, serial, index: index as u32 }
     }
 
+    /// The same as a number.
+    #[inline]
+    pub(crate) fn to_bits(self) -> u64 {
+        let [a, b, c] = self.serial;
+        u64::from(u32::from_le_bytes([self.shard, a, b, c])) | u64::from(self.index) << 32
+    }
+
+    /// From that number.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        let [shard, serial @ ..] = (bits as u32).to_le_bytes();
+        Self { shard, serial, index: (bits >> 32) as u32 }
+    }
+
     /// Whether it outlives the broker's process.
     pub(crate) fn is_stored(self) -> bool {
         self.serial[0] & STORED != 0
@@ -138,6 +157,8 @@ pub(crate) struct Shard {
     handover: Handover,
     ledger: Ledger,
     estates: Estates,
+    trail: Trail,
+    incidents: Incidents,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     routes: Routes,
@@ -200,6 +221,8 @@ impl Shard {
             handover: Handover::default(),
             ledger: Ledger::new(shared.stored.store.clone()),
             estates: Estates::default(),
+            trail: Trail::new(id, shared.explain.memory_bytes / 4 * 3),
+            incidents: Incidents::new(shared.explain.memory_bytes / 4),
             connections: Slab::new(),
             sessions: Slab::new(),
             delayed: Delayed::default(),

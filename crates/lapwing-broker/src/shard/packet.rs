@@ -68,7 +68,8 @@ impl Shard {
         if session_id.is_stored() {
             return self.handle_stored_ack(id, session_id, packet_type, ack);
         }
-        let Some(session) = self.session_mut(session_id) else { return };
+        let found = self.sessions.get_mut(session_id.index());
+        let Some(session) = found.filter(|session| session.id == session_id) else { return };
         let flows = session.flows();
         let mut pubrel = None;
         let settled = match packet_type {
@@ -84,7 +85,12 @@ impl Shard {
             _ => flows.receive_pubcomp(ack.packet_id).map(|_| None),
         };
         match settled {
-            Ok(delivery) => session.settle(delivery),
+            Ok(delivery) => {
+                if let Some(delivery) = &delivery {
+                    self.trail.answered(delivery.record, ack.reason_code, self.now);
+                }
+                session.settle(delivery);
+            }
             Err(error) => return self.fault(id, error.reason_code(), &error),
         }
         if session.has_waiting() {

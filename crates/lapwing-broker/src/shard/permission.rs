@@ -9,6 +9,7 @@ use lapwing_proto::topic::{TopicFilter, TopicFilterBuf};
 use super::{ConnectionId, SessionId, Shard};
 use crate::control::Renewed;
 use crate::excerpt::excerpt;
+use crate::explanation::Happening;
 use crate::hook::{Client, Event, Grant, Permit};
 use crate::message::Message;
 use crate::shared::pattern;
@@ -121,8 +122,13 @@ impl Shard {
 
     fn note_revoked(&mut self, id: ConnectionId, filter: TopicFilter<'_>) {
         self.observe(id, |client| Event::Unsubscribed { client, filter });
+        let client_id = self.client_id(id);
+        self.note(
+            &client_id,
+            Happening::SubscriptionRevoked { filter: excerpt(filter.as_str()).into_owned() },
+        );
         if let Some(suppressed) = self.faults.allow(self.now) {
-            let (client_id, filter) = (self.client_id(id), &*excerpt(filter.as_str()));
+            let filter = &*excerpt(filter.as_str());
             tracing::warn!(
                 client_id,
                 filter,

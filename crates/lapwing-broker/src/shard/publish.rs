@@ -10,9 +10,11 @@ use lapwing_store::{FlowKey, FlowState};
 use super::deliver::{Original, Source};
 use super::retained::NoRoom;
 use super::route::Found;
-use super::{ConnectionId, SessionId, Shard, delayed};
+use super::trail::{self, Publication};
+use super::{ConnectionId, SessionId, Shard, Trace, delayed};
 use crate::excerpt::excerpt;
-use crate::hook::{Client, Filtered, Permit};
+use crate::explanation::{Happening, Passage};
+use crate::hook::{Client, Filtered, Permit, RuleId};
 use crate::rule::AppliesTo;
 use crate::shared::Shared;
 
@@ -43,7 +45,7 @@ impl Admitted<'_> {
 pub(super) enum Withheld {
     /// The topic name is none after its delay was split off or the rules were applied.
     Misnamed,
-    NotAuthorized,
+    NotAuthorized(Option<RuleId>),
     /// The program around the broker does not want it.
     Filtered(ReasonCode),
 }
@@ -212,11 +214,12 @@ impl Shard {
         };
         let has_answer = open.link.version == ProtocolVersion::V5 && publish.qos > QoS::AtMostOnce;
         if source.known.is_some() && self.shared.hooks.publish_filter.is_none() {
-            if open.permit.may_publish(name, publish.qos, publish.retain).is_allowed {
+            let decision = open.permit.may_publish(name, publish.qos, publish.retain);
+            if decision.is_allowed {
                 return self.publish(publish, source, Some(session_id), has_answer);
             }
             let client_id = self.client_id(id);
-            return self.withhold(Withheld::NotAuthorized, &client_id, name);
+            return self.withhold(Withheld::NotAuthorized(decision.rule), &client_id, name);
         }
         let reason_code = match self.admit(&open.client, &*open.permit, name, publish) {
             Ok(admitted) => self.pass_on(publish, &admitted, source, session_id, has_answer),
@@ -269,9 +272,11 @@ impl Shard {
         let rewritten = rewritten.map(TopicNameBuf::new).transpose().map_err(|_| Withheld::Misnamed)?;
         let admitted = Admitted { name, rewritten, delay_s };
         // Names of the server's own are for nobody [MQTT-4.7.2-1].
-        let is_allowed =
-            !is_own(admitted.name()) && permit.may_publish(admitted.name(), qos, retain).is_allowed;
-        if is_allowed { Ok(admitted) } else { Err(Withheld::NotAuthorized) }
+        if is_own(admitted.name()) {
+            return Err(Withheld::NotAuthorized(None));
+        }
+        let decision = permit.may_publish(admitted.name(), qos, retain);
+        if decision.is_allowed { Ok(admitted) } else { Err(Withheld::NotAuthorized(decision.rule)) }
     }
 
     /// Publishes what was admitted, or keeps it until its delay has passed.
@@ -285,7 +290,11 @@ impl Shard {
     ) -> ReasonCode {
         let message = admitted.message(publish);
         match admitted.delay_s {
-            Some(delay_s) => self.delay(&message, delay_s, origin),
+            Some(delay_s) => {
+                let reason_code = self.delay(&message, delay_s, origin);
+                self.record_delayed(&message, origin, reason_code);
+                reason_code
+            }
             None => {
                 let original = source.original.filter(|_| admitted.rewritten.is_none());
                 let source = Source { known: None, original, ..source };
@@ -301,9 +310,14 @@ impl Shard {
         client_id: &str,
         name: TopicName<'_>,
     ) -> ReasonCode {
+        let topic = excerpt(name.as_str()).into_owned();
         match withheld {
-            Withheld::Misnamed => ReasonCode::TopicNameInvalid,
-            Withheld::NotAuthorized => {
+            Withheld::Misnamed => {
+                self.note(client_id, Happening::Misnamed { topic });
+                ReasonCode::TopicNameInvalid
+            }
+            Withheld::NotAuthorized(rule) => {
+                self.note(client_id, Happening::PublishDenied { topic, rule });
                 self.stat.messages_dropped.not_authorized += 1;
                 if let Some(suppressed) = self.faults.allow(self.now) {
                     let topic = &*excerpt(name.as_str());
@@ -312,6 +326,7 @@ impl Shard {
                 ReasonCode::NotAuthorized
             }
             Withheld::Filtered(reason_code) => {
+                self.note(client_id, Happening::Filtered { topic, reason_code });
                 self.stat.messages_dropped.filtered += 1;
                 reason_code
             }
@@ -327,9 +342,31 @@ impl Shard {
         origin: Option<SessionId>,
         has_answer: bool,
     ) -> ReasonCode {
+        let trace = self.trail.begin();
+        let name = self.trail.name(message.topic, source.known.map(|known| &**known));
+        let (passage, receivers) = self.publish_as(trace, message, source, origin, has_answer);
+        let flags = trail::flags(message.qos, message.retain);
+        let publication = Publication { origin, name, flags, messages: 1 };
+        self.trail.published(trace, &publication, (passage, receivers), self.now);
+        match passage {
+            Passage::NoSubscriber => ReasonCode::NoMatchingSubscribers,
+            Passage::DiskFull | Passage::QueueFull | Passage::NoRoomToRetain => ReasonCode::QuotaExceeded,
+            _ => ReasonCode::Success,
+        }
+    }
+
+    /// What comes of a message, and to how many it goes.
+    fn publish_as(
+        &mut self,
+        trace: Trace,
+        message: &Publish<'_>,
+        source: Source<'_>,
+        origin: Option<SessionId>,
+        has_answer: bool,
+    ) -> (Passage, usize) {
         if self.ledger.is_full() && !source.is_kept && self.must_be_stored(message, &source) {
             self.stat.messages_dropped.disk_full += 1;
-            return ReasonCode::QuotaExceeded;
+            return (Passage::DiskFull, 0);
         }
         let may_be_refused = message.qos > QoS::AtMostOnce && !source.is_kept;
         if may_be_refused
@@ -337,9 +374,9 @@ impl Shard {
             && self.leads_to_full_queue(message, &source, origin)
         {
             self.stat.messages_dropped.queue_refused += 1;
-            return ReasonCode::QuotaExceeded;
+            return (Passage::QueueFull, 0);
         }
-        let retained = message.retain.then(|| self.publish_retained(message, origin));
+        let retained = message.retain.then(|| self.publish_retained(message, origin, trace));
         if let Some(Err(NoRoom)) = retained {
             self.stat.messages_dropped.not_retained += 1;
             if let Some(suppressed) = self.overflows.allow(self.now) {
@@ -348,18 +385,33 @@ impl Shard {
                 tracing::warn!(topic, suppressed, "there is no room for another retained message");
             }
             if has_answer {
-                return ReasonCode::QuotaExceeded;
+                return (Passage::NoRoomToRetain, 0);
             }
         }
         let count = match retained {
             Some(Ok(count)) => count,
-            _ => self.distribute(message, source, origin),
+            _ => self.distribute(message, source, origin, trace),
         };
         if count == 0 {
             self.stat.messages_dropped.no_subscriber += 1;
-            return ReasonCode::NoMatchingSubscribers;
+            return (Passage::NoSubscriber, 0);
         }
-        ReasonCode::Success
+        let is_retained = !matches!(retained, Some(Err(NoRoom)));
+        (if is_retained { Passage::PassedOn } else { Passage::PassedOnUnretained }, count)
+    }
+
+    /// Notes a message that is to be published later, or cannot be.
+    #[cold]
+    fn record_delayed(&mut self, message: &Publish<'_>, origin: SessionId, reason_code: ReasonCode) {
+        let publication = Publication {
+            origin: Some(origin),
+            name: self.trail.name(message.topic, None),
+            flags: trail::flags(message.qos, message.retain),
+            messages: 1,
+        };
+        let passage = if reason_code.is_error() { Passage::NotDelayed } else { Passage::Delayed };
+        let trace = self.trail.begin();
+        self.trail.published(trace, &publication, (passage, 0), self.now);
     }
 
     /// Whether a message cannot be passed on without the store.

@@ -10,7 +10,7 @@ use super::deliver::{Distribution, Member};
 use super::permission::may_receive;
 use super::publish::is_own;
 use super::route::{Route, RouteSessions};
-use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, recovery};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, Trace, recovery};
 use crate::message::Message;
 use crate::shared::{Retained, Target, pattern};
 
@@ -52,6 +52,7 @@ impl Shard {
         &mut self,
         message: &Publish<'_>,
         origin: Option<SessionId>,
+        trace: Trace,
     ) -> Result<usize, NoRoom> {
         let shared = Arc::clone(&self.shared);
         let mut retained = shared.retained.lock();
@@ -60,16 +61,17 @@ impl Shard {
         let Some(name) = message.topic else { return Ok(0) };
         let found = self.routes.route(name);
         let route = found.route();
-        let (mut count, sessions, members) = self.store_retained(route, message, kept.as_ref(), origin);
+        let (mut count, sessions, members) =
+            self.store_retained(route, message, kept.as_ref(), (origin, trace));
         for (shard, recipients) in &sessions.elsewhere {
-            self.dispatch(*shard, (message, None, kept.as_ref()), recipients);
+            self.dispatch(*shard, (message, None, kept.as_ref()), recipients, trace);
             self.send_batch(*shard);
             count += recipients.targets.len();
         }
         self.collect_mail();
         drop(retained);
         self.catch_up();
-        Ok(count + self.distribute_kept((sessions, &members), message, kept, origin))
+        Ok(count + self.distribute_kept((sessions, &members), message, kept, (origin, trace)))
     }
 
     /// Gives the store what a retained message changes there, all of it together and before any other shard retains another
@@ -80,13 +82,13 @@ impl Shard {
         route: &'a Route,
         message: &Publish<'_>,
         kept: Option<&Message>,
-        origin: Option<SessionId>,
+        (origin, trace): (Option<SessionId>, Trace),
     ) -> (usize, &'a RouteSessions, Vec<Member>) {
         let members = self.choose_members(&route.groups);
         let Some(name) = message.topic.filter(|name| self.ledger.is_on() && !is_own(*name)) else {
             return (0, &route.sessions, members);
         };
-        let mut distribution = Distribution::new(message, None, kept.cloned(), self.now);
+        let mut distribution = Distribution::new(message, None, kept.cloned(), (trace, self.now));
         let (mut count, sessions) = self.distribute_stored(route, &mut distribution, origin);
         let (by_store, members): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.is_by_store(message.qos));
@@ -282,7 +284,8 @@ impl Shard {
         found.is_by_store = !by_store.is_empty();
         for message in &by_store {
             let publish = Publish { qos: message.qos(), retain: true, ..message.publish(self.now) };
-            let mut distribution = Distribution::new(&publish, None, Some(message.clone()), self.now);
+            let how = (self.record_direct(&publish), self.now);
+            let mut distribution = Distribution::new(&publish, None, Some(message.clone()), how);
             self.queue_for_one(&target, None, &mut distribution);
         }
         self.submit();

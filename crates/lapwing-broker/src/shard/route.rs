@@ -1,5 +1,6 @@
 //! From a topic name to the sessions that its messages go to, as a shard remembers it.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use lapwing_proto::packet::QoS;
 use lapwing_proto::topic::{TopicName, TopicNameBuf};
 
+use super::trail::KeptName;
 use super::{SessionId, publish};
 use crate::hash::HashBuilder;
 use crate::shared::{
@@ -60,6 +62,8 @@ pub(super) struct Known {
     /// As of which change of the subscriptions the route is.
     generation: u64,
     route: Route,
+    /// Where the name is kept in the shard's trail, if it still is.
+    pub(super) recorded: Cell<KeptName>,
 }
 
 /// Where a topic is remembered, if it still is.
@@ -251,7 +255,8 @@ impl Routes {
         route.resolve(name, &trees, self.shard, &self.shared.stored, &mut self.selected);
         drop(trees);
         let is_plain = publish::is_plain(&self.shared, name);
-        let known = Rc::new(Known { name: name.to_buf(), is_plain, generation, route });
+        let known =
+            Rc::new(Known { name: name.to_buf(), is_plain, generation, route, recorded: Cell::default() });
         let way = here.unwrap_or_else(|| self.buckets[at].vacate(mark));
         self.remember(RoutePlace::new(at, way), mark, &known);
         Found::Known(known)

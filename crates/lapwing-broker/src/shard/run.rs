@@ -9,9 +9,11 @@ use lapwing_proto::packet::{ProtocolVersion, QoS, Run, RunLimit};
 
 use super::deliver::{self, Original};
 use super::route::Known;
-use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, TURN_BUDGET};
+use super::trail::{self, Publication, Stamp};
+use super::{ConnectionId, DELIVERY_COST, SessionId, Shard, TURN_BUDGET, Trace};
+use crate::explanation::{DeliveryState, Passage};
 use crate::mail::COPIED_MAXIMUM;
-use crate::shared::Target;
+use crate::shared::{OwnMessages, Target};
 
 /// What a run may cost each shard with its targets. A shard that gets it from another one may have spent nearly all of
 /// its turn's budget before.
@@ -49,12 +51,29 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.heard = now;
         }
+        let publication = Publication {
+            origin: Some(origin),
+            name: self.trail.name(Some(known.name()), Some(&known)),
+            flags: trail::flags(QoS::AtMostOnce, false),
+            messages: run.count,
+        };
+        let sessions = &known.route().sessions;
+        if let ([target], true) = (&sessions.here[..], sessions.elsewhere.is_empty())
+            && matches!(target.own, OwnMessages::Same)
+            && let Some(state) = self.append_run(&run, target)
+        {
+            self.trail.lone(&publication, (target.session, state), now);
+            return true;
+        }
+        let trace = self.trail.begin();
         let mut count = 0;
-        for (shard, recipients) in &known.route().sessions.elsewhere {
-            self.dispatch_run(*shard, &run, recipients);
+        for (shard, recipients) in &sessions.elsewhere {
+            self.dispatch_run(*shard, &run, recipients, trace);
             count += recipients.targets.len();
         }
-        count += self.deliver_run(&run, &known.route().sessions.here, Some(origin));
+        count += self.deliver_run(&run, &sessions.here, Some(origin), trace);
+        let passage = if count == 0 { Passage::NoSubscriber } else { Passage::PassedOn };
+        self.trail.published(trace, &publication, (passage, count), now);
         if count == 0 {
             self.stat.messages_dropped.no_subscriber += u64::from(run.count);
         }
@@ -83,13 +102,21 @@ impl Shard {
         run: &Run<'_>,
         targets: &[Target],
         origin: Option<SessionId>,
+        trace: Trace,
     ) -> usize {
+        let stamp = Stamp::new(trace, self.now);
         let mut singly = std::mem::take(&mut self.singly);
         let mut count = 0;
         for (at, target) in targets.iter().enumerate() {
             let Some(target) = target.of_origin(origin) else { continue };
             count += 1;
-            if !self.append_run(run, target) {
+            let state = self.append_run(run, target);
+            // Where many get it, only those who do not are worth a record.
+            if targets.len() == 1 || state != Some(DeliveryState::Sent) {
+                let state = state.unwrap_or(DeliveryState::OneByOne);
+                self.trail.run(stamp, target.session, (run.count, state));
+            }
+            if state.is_none() {
                 singly.push(at);
             }
         }
@@ -97,7 +124,7 @@ impl Shard {
             for (frame, publish) in run.messages() {
                 let original = Original::new(frame, run.version, &publish);
                 let targets = singly.iter().filter_map(|&at| targets[at].of_origin(origin));
-                self.deliver_to(&publish, original, targets);
+                self.deliver_to(&publish, original, targets, trace);
             }
         }
         singly.clear();
@@ -105,31 +132,32 @@ impl Shard {
         count
     }
 
-    /// Passes the messages of a run to a session in one piece. `false` if it needs, or gets, some of them in another way
+    /// Passes the messages of a run to a session in one piece. What came of that; `None` if it needs, or gets, some of them in another way
     /// than others.
-    fn append_run(&mut self, run: &Run<'_>, target: &Target) -> bool {
+    #[inline(always)] // what comes of it is nearly always the same
+    fn append_run(&mut self, run: &Run<'_>, target: &Target) -> Option<DeliveryState> {
         let session = self.sessions.get_mut(target.session.index());
         let session = session.filter(|session| session.id == target.session);
         let connection = session.and_then(|session| session.connection);
         let Some(connection) = connection.and_then(|id| self.connections.get_mut(id.index())) else {
             self.spent += DELIVERY_COST;
             self.stat.messages_dropped.not_connected += u64::from(run.count);
-            return true;
+            return Some(DeliveryState::NotConnected);
         };
-        let Some(open) = connection.open() else { return false };
+        let open = connection.open()?;
         let is_v5 = open.link.version == ProtocolVersion::V5;
         let needs_own = is_v5 && (target.details.is_some() || open.link.takes_aliases());
         let is_same = (run.version == ProtocolVersion::V5) == is_v5;
         let fits = run.largest <= open.link.peer.maximum_packet_size
             && connection.outbox.len() + run.bytes.len() <= self.shared.limits.outbox_bytes_maximum;
         if needs_own || !is_same || !fits {
-            return false;
+            return None;
         }
         connection.outbox.prepare(run.bytes.len(), &mut self.pool);
         connection.outbox.bytes().extend_from_slice(run.bytes);
         self.stat.messages_sent.count_many(QoS::AtMostOnce, run.count);
         self.spent += DELIVERY_COST * run.count as usize + run.bytes.len();
         deliver::mark_dirty(&mut self.dirty, connection);
-        true
+        Some(DeliveryState::Sent)
     }
 }

@@ -9,7 +9,7 @@ use super::filters::Filters;
 use super::ledger::Ledger;
 use super::replays::Replays;
 use super::stored_session::StoredSession;
-use super::{ConnectionId, SessionId};
+use super::{ConnectionId, RecordId, SessionId};
 use crate::hook::{Client, Identity};
 use crate::limit::{Limits, QueueOverflow};
 use crate::message::{Delivery, Message};
@@ -137,17 +137,15 @@ impl Session {
     }
 
     /// The messages under way in both directions.
+    #[inline]
     pub(super) fn flows(&mut self) -> &mut ServerSession<Delivery> {
         &mut self.traffic_mut().flows
     }
 
+    #[inline]
     fn traffic_mut(&mut self) -> &mut Traffic {
-        self.traffic.get_or_insert_with(|| {
-            let mut traffic = Box::<Traffic>::default();
-            traffic.flows.inbound.begin(self.own_receive_maximum);
-            traffic.flows.outbound.begin(self.peer_receive_maximum);
-            traffic
-        })
+        let maxima = (self.own_receive_maximum, self.peer_receive_maximum);
+        self.traffic.get_or_insert_with(|| Traffic::begin(maxima))
     }
 
     /// Takes up a delivery that is about to be sent, if one may be sent now; gives it back otherwise.
@@ -174,16 +172,19 @@ impl Session {
         self.traffic.as_deref().is_some_and(in_traffic) || !self.replays.is_empty() || self.spill().is_some()
     }
 
-    /// A message that was taken up cannot be sent.
-    pub(super) fn give_up(&mut self, packet_id: PacketId, ledger: &mut Ledger) {
+    /// A message that was taken up cannot be sent. Where it is recorded.
+    pub(super) fn give_up(&mut self, packet_id: PacketId, ledger: &mut Ledger) -> RecordId {
         let delivery = self.flows().outbound.give_up(packet_id);
+        let record = delivery.as_ref().map_or(RecordId::default(), |delivery| delivery.record);
         if delivery.as_ref().is_some_and(|it| it.place.is_some() && it.qos == QoS::ExactlyOnce) {
             ledger.flow(self.number(), FlowKey::Outbound(packet_id.get()), None);
         }
         self.settle_stored(delivery, ledger);
+        record
     }
 
     /// The client has a message, or will never have it: it is not in flight any more.
+    #[inline]
     pub(super) fn settle(&mut self, delivery: Option<Delivery>) {
         if let (Some(delivery), Some(traffic)) = (delivery, &mut self.traffic) {
             traffic.in_flight_bytes -= delivery.message.size();
@@ -310,6 +311,14 @@ impl Session {
 }
 
 impl Traffic {
+    #[cold]
+    fn begin((own_receive_maximum, peer_receive_maximum): (u16, u16)) -> Box<Self> {
+        let mut traffic = Box::<Self>::default();
+        traffic.flows.inbound.begin(own_receive_maximum);
+        traffic.flows.outbound.begin(peer_receive_maximum);
+        traffic
+    }
+
     /// Whether nothing is under way that must be remembered.
     fn is_idle(&self) -> bool {
         self.flows.outbound.is_empty()

@@ -13,7 +13,8 @@ use lapwing_store::{
 
 use super::deliver::Distribution;
 use super::session::Session;
-use super::{ConnectionId, DELIVERY_COST, SessionId, Shard};
+use super::{ConnectionId, DELIVERY_COST, RecordId, SessionId, Shard, Trace};
+use crate::explanation::{DeliveryState, Wait};
 use crate::limit::QueueOverflow;
 use crate::mail::{Mail, StoredBatch, StoredMessage};
 use crate::message::{Delivery, Message, StoredPlace};
@@ -70,10 +71,10 @@ impl Shard {
 
     fn queue(&mut self, targets: &StoredTargets, distribution: &mut Distribution<'_>) -> usize {
         let fields = (distribution.publish.qos.bits(), distribution.publish.retain);
-        let clock = self.shared.stored.wall_clock();
+        let how = (self.shared.stored.wall_clock(), distribution.trace);
         let message = distribution.message();
         self.spent += DELIVERY_COST * targets.queue.len() + message.size();
-        self.ledger.queue(message, fields, targets, clock);
+        self.ledger.queue(message, fields, targets, how);
         let is_full = |(shard, _): &(ShardId, _)| self.shared.mailbox(*shard).is_full();
         if targets.recipients.iter().any(is_full) {
             self.dispatch.note_full();
@@ -93,17 +94,19 @@ impl Shard {
     }
 
     fn deliver_stored_message(&mut self, stored: &StoredMessage, first: Sequence) {
-        let StoredMessage { message, retain, offset, is_shared, recipients } = stored;
+        let StoredMessage { message, retain, offset, is_shared, recipients, trace } = stored;
         let place = Place { sequence: Sequence(first.0 + u64::from(*offset)), is_shared: *is_shared };
         let publish = Publish { qos: message.qos(), retain: *retain, ..message.publish(self.now) };
-        let mut distribution = Distribution::new(&publish, None, Some(message.clone()), self.now);
+        let kept = Some(message.clone());
+        let mut distribution = Distribution::new(&publish, None, kept, (*trace, self.now));
         distribution.place = StoredPlace::new(place);
         self.variants.reset();
         for (target, number) in &recipients.targets {
             if self.pass_by_stored(target, *number, place, &distribution) {
                 continue;
             }
-            if self.takes_stored(target.session, *number, place, message) {
+            let qos = publish.qos.min(target.qos);
+            if self.takes_stored((target.session, *number), place, message, (*trace, qos)) {
                 self.deliver(target, &mut distribution);
             }
         }
@@ -113,10 +116,10 @@ impl Shard {
     /// dropped.
     fn takes_stored(
         &mut self,
-        id: SessionId,
-        number: SessionNumber,
+        (id, number): (SessionId, SessionNumber),
         place: Place,
         message: &Message,
+        (trace, qos): (Trace, QoS),
     ) -> bool {
         let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
             if self.estates.contains(number) {
@@ -125,6 +128,7 @@ impl Shard {
             // It has ended while the message was on its way: what came behind its end is removed, too.
             self.ledger.record(lapwing_store::Change::SessionEnded(number));
             self.stat.messages_dropped.session_ended += 1;
+            self.trail.dropped(trace, id, qos, DeliveryState::SessionEnded, self.now);
             return false;
         };
         if session.is_queue_overfull(&self.shared.limits) && !self.make_room(id) {
@@ -144,6 +148,7 @@ impl Shard {
         };
         spill.messages += 1;
         spill.bytes += message.size();
+        self.trail.queued(trace, id, (qos, Wait::Disk), self.now);
         self.note_fullness(id);
         false
     }
@@ -178,6 +183,7 @@ impl Shard {
         let (before, is_dormant) = (session.window().1, session.is_dormant());
         if let Some(oldest) = session.dequeue() {
             self.ledger.settle(session.number(), &oldest);
+            self.trail.end(id, &oldest, DeliveryState::QueueFull, self.now);
             self.ledger.note_window(before, session.window().1);
             self.stat.messages_dropped.queue_full += 1;
         } else if let Some(spill) = session.spill_mut() {
@@ -211,7 +217,7 @@ impl Shard {
             return false;
         }
         let kept = distribution.kept.clone();
-        let mut onward = Distribution::new(distribution.publish, None, kept, self.now);
+        let mut onward = Distribution::new(distribution.publish, None, kept, (distribution.trace, self.now));
         let is_passed = self.deliver_to_member(&group, &mut onward);
         if is_passed {
             self.ledger.record(lapwing_store::Change::Settled(number, place));
@@ -250,6 +256,9 @@ impl Shard {
             Ok(delivery) => delivery,
             Err(error) => return self.fault(id, error.reason_code(), &error),
         };
+        if let Some(delivery) = &delivery {
+            self.trail.answered(delivery.record, ack.reason_code, self.now);
+        }
         let place = delivery.as_ref().and_then(|delivery| delivery.place).map(StoredPlace::get);
         let released = place.filter(|_| pubrel.is_some());
         let state = released.map(|place| FlowState::Released(order.into(), place.sequence));
@@ -372,7 +381,10 @@ impl Shard {
                 session.enqueue(delivery);
                 self.ledger.note_window(before, session.window().1);
             }
-            _ => {
+            surplus => {
+                if let Some(surplus) = surplus {
+                    self.trail.end(id, &surplus, DeliveryState::QueueFull, self.now);
+                }
                 self.stat.messages_dropped.queue_full += 1;
                 if let Some(number) = number {
                     self.ledger.record(lapwing_store::Change::Settled(number, place));
@@ -388,7 +400,8 @@ impl Shard {
         let identifiers = identifiers.iter().copied().filter_map(SubscriptionIdentifier::new);
         let group = share.and_then(|filter| self.shared.subscriptions.group_id(&filter));
         let details = Details::new(identifiers, group);
-        Some(Delivery { message, place: StoredPlace::new(place), qos: QoS::from_bits(qos)?, retain, details })
+        let (place, qos, record) = (StoredPlace::new(place), QoS::from_bits(qos)?, RecordId::default());
+        Some(Delivery { message, place, qos, retain, details, record })
     }
 
     /// How much waits for a session that has not been looked at since the start.

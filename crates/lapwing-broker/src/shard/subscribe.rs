@@ -13,6 +13,7 @@ use super::permission::is_checked;
 use super::retained::{Found, Replay};
 use super::{ConnectionId, SessionId, Shard};
 use crate::excerpt::excerpt;
+use crate::explanation::Happening;
 use crate::hook::Event;
 use crate::limit::Limits;
 use crate::rule::AppliesTo;
@@ -125,8 +126,11 @@ impl Shard {
         }
         let open = self.connection(id).and_then(|connection| connection.open());
         let Some(is_checked) = open.and_then(|open| is_checked(&*open.permit, pattern)) else {
+            let rule = open.and_then(|open| open.permit.may_subscribe(pattern).rule());
+            let denied = Happening::SubscribeDenied { filter: excerpt(filter.as_str()).into_owned(), rule };
+            let client_id = self.client_id(id);
+            self.note(&client_id, denied);
             if let Some(suppressed) = self.faults.allow(self.now) {
-                let client_id = self.client_id(id);
                 tracing::warn!(
                     client_id,
                     filter = &*excerpt(filter.as_str()),

@@ -7,12 +7,12 @@ use lapwing_proto::packet::Publish;
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::TopicName;
 
-use super::Shard;
 use super::deliver::Source;
 use super::retained::NoRoom;
 use super::session::Session;
 use super::stat::{Report, Stat};
 use super::timer::Timer;
+use super::{Shard, Trace};
 use crate::shared::ShardId;
 
 /// What the `$SYS` topics need to remember from one interval to the next.
@@ -97,12 +97,12 @@ impl Shard {
             let Ok(name) = TopicName::new(&topic) else { continue };
             let mut publish = Publish::new(name, value.as_bytes());
             publish.retain = true;
-            match self.publish_retained(&publish, None) {
+            match self.publish_retained(&publish, None, Trace::default()) {
                 Ok(_) => {
                     self.sys.published.insert(topic, value);
                 }
                 Err(NoRoom) => {
-                    self.distribute(&publish, Source::default(), None);
+                    self.distribute(&publish, Source::default(), None, Trace::default());
                 }
             }
         }

@@ -25,6 +25,7 @@ pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::stored::{Stored, StoredRecipients, StoredTargets};
 pub(crate) use self::subscription::{Added, EXCLUSIVE, Subscriptions, Trees, pattern};
 pub(crate) use self::target::{Details, OwnMessages, Recipients, Subscribed, Target};
+use crate::explanation::Explain;
 use crate::hook::Hooks;
 use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Batch;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) rules: CompiledRules,
     pub(crate) hooks: Hooks,
+    pub(crate) explain: Explain,
     /// Who may come in at all.
     pub(crate) admission: Admission,
     /// Which shard has which session.
@@ -91,7 +93,7 @@ const SPARE_BATCHES: usize = 8;
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
     pub(crate) fn new(
-        limits: Limits,
+        (limits, explain): (Limits, Explain),
         listeners: &BTreeMap<Arc<str>, ListenerLimits>,
         rules: CompiledRules,
         hooks: Hooks,
@@ -106,6 +108,7 @@ impl Shared {
             limits,
             rules,
             hooks,
+            explain,
             subscriptions: Subscriptions::default(),
             retained: RetainedMessages::default(),
             stored,

@@ -9,7 +9,7 @@ use lapwing_proto::topic::{FilterTree, TopicFilter, TopicName};
 use slab::Slab;
 
 use super::{Group, GroupId, Subscribed, Target};
-use crate::hook::Permit;
+use crate::hook::{Permit, RuleId};
 use crate::shard::SessionId;
 use crate::sync::{AtomicU64, Ordering, RwLock};
 
@@ -40,6 +40,22 @@ pub(crate) struct Trees {
     exclusive_by_filter: HashMap<Box<str>, SessionId>,
     /// What the clients of sessions with checked subscriptions may be given.
     readers: HashMap<SessionId, Arc<dyn Permit>>,
+}
+
+/// Who has subscriptions that match a topic.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    pub(crate) sessions: Vec<Watcher>,
+    pub(crate) groups: Vec<Arc<Group>>,
+}
+
+/// A session with a subscription that matches a topic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watcher {
+    pub(crate) session: SessionId,
+    /// Whether its client is not given the topic all the same, and by which rule.
+    pub(crate) is_withheld: bool,
+    pub(crate) rule: Option<RuleId>,
 }
 
 /// What became of a subscription.
@@ -247,6 +263,37 @@ impl Trees {
         if !self.shared.is_empty() {
             self.shared.matches(name, |&group, &()| shared(&self.groups[group]));
         }
+    }
+
+    /// Up to so many sessions with subscriptions that match and are not shared, with those that are not given this topic;
+    /// and the shared subscriptions.
+    pub(crate) fn watchers(&self, name: TopicName<'_>, maximum: usize) -> Watchers {
+        let mut watchers = Watchers::default();
+        let mut show = |&session: &SessionId, &subscribed: &Subscribed| {
+            if watchers.sessions.len() < maximum {
+                let permit = self.readers.get(&session).filter(|_| subscribed.is_checked);
+                let denied = permit.map(|permit| permit.may_receive(name)).filter(|it| !it.is_allowed);
+                let is_withheld = denied.is_some() || (subscribed.is_checked && permit.is_none());
+                watchers.sessions.push(Watcher { session, is_withheld, rule: denied.and_then(|it| it.rule) });
+            }
+        };
+        self.own.matches(name, &mut show);
+        self.exclusive.matches(name, &mut show);
+        self.shared.matches(name, |&group, &()| {
+            if watchers.groups.len() < maximum {
+                watchers.groups.push(Arc::clone(&self.groups[group]));
+            }
+        });
+        watchers
+    }
+
+    /// Whether the messages of a subscription are checked one by one.
+    pub(crate) fn is_checked(&self, session: SessionId, filter: TopicFilter<'_>) -> bool {
+        let subscribed = match exclusive(filter) {
+            Some(pattern) => self.exclusive.get(pattern, &session),
+            None => self.own.get(filter, &session),
+        };
+        subscribed.is_some_and(|subscribed| subscribed.is_checked)
     }
 
     fn may_receive(&self, session: SessionId, name: TopicName<'_>) -> bool {

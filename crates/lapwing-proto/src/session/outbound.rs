@@ -200,7 +200,16 @@ impl<M> Outbound<M> {
     }
 
     /// A PUBACK has arrived: gives the message, or `None` if no message waits under that identifier.
+    #[inline]
     pub fn puback(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
+        let is_first = packet_id == self.first && self.resending.is_none();
+        if is_first && matches!(self.slots.front(), Some(Slot::AwaitPubAck(_))) {
+            return Ok(self.close_first());
+        }
+        self.puback_out_of_order(packet_id)
+    }
+
+    fn puback_out_of_order(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
         match self.slot(packet_id) {
             Some(Slot::AwaitPubAck(_)) => {}
             Some(Slot::AwaitPubRec(_) | Slot::AwaitPubComp(_)) => {
@@ -301,7 +310,9 @@ impl<M> Outbound<M> {
     }
 
     fn next_id(&self) -> PacketId {
-        let number = (usize::from(self.first.get()) - 1 + self.slots.len()) % IDS + 1;
+        // There are fewer slots than identifiers.
+        let number = usize::from(self.first.get()) + self.slots.len();
+        let number = if number > IDS { number - IDS } else { number };
         PacketId::new(number as u16).unwrap_or(PacketId::FIRST)
     }
 
@@ -316,11 +327,32 @@ impl<M> Outbound<M> {
 
     /// Ends a message's flow and counts it off.
     fn close(&mut self, id: PacketId) -> Option<M> {
+        if id == self.first && self.resending.is_none() {
+            return self.close_first();
+        }
         // One that the peer acknowledges before it was sent again on this connection was not counted.
         if !self.settle(id) {
             self.open = self.open.saturating_sub(1);
         }
         self.free(id)
+    }
+
+    /// The same for the oldest one where nothing is to be sent again, which is so nearly always.
+    #[inline]
+    fn close_first(&mut self) -> Option<M> {
+        let slot = self.slots.pop_front()?;
+        self.first = self.first.next();
+        self.open = self.open.saturating_sub(1);
+        if !matches!(slot, Slot::Free | Slot::Reserved) {
+            self.in_flight -= 1;
+        }
+        if matches!(self.slots.front(), None | Some(Slot::Free)) {
+            self.drop_free();
+        }
+        match slot {
+            Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
+            _ => None,
+        }
     }
 
     /// The message does not wait any more to be sent again; whether it did.

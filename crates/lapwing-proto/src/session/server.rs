@@ -80,6 +80,7 @@ impl<M> ServerSession<M> {
     }
 
     /// A PUBACK has arrived: gives the message that waited for it, if one did.
+    #[inline]
     pub fn receive_puback(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
         self.outbound.puback(packet_id)
     }

@@ -109,6 +109,7 @@ fn start(
         limits: config.limits.clone(),
         listener_limits: config.listener_limits(),
         rules: config.rules.clone(),
+        explain: config.explain.clone(),
         hooks: Hooks {
             authenticator: Arc::new(security.clone()),
             authorizer: Arc::new(security.clone()),

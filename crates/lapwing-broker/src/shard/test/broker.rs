@@ -16,6 +16,7 @@ use super::client::Client;
 use super::message::qos;
 use super::process::{Plan, Process};
 use crate::clock::WallClock;
+use crate::explanation::Explain;
 use crate::hook::{AllowAll, Anonymous, Authenticator, Authorizer, Hooks, Observer, PublishFilter};
 use crate::limit::Limits;
 use crate::mail::Mail;
@@ -34,6 +35,7 @@ pub(super) struct Broker {
 pub(super) struct Setup {
     pub(super) shards: usize,
     pub(super) limits: Limits,
+    pub(super) explain: Explain,
     pub(super) authenticator: Arc<dyn Authenticator>,
     pub(super) authorizer: Arc<dyn Authorizer>,
     pub(super) publish_filter: Option<Arc<dyn PublishFilter>>,
@@ -261,6 +263,7 @@ impl Setup {
         Self {
             shards,
             limits: Limits::default(),
+            explain: Explain { memory_bytes: 256 * 1024 },
             authenticator: Arc::new(Anonymous::All),
             authorizer: Arc::new(AllowAll),
             publish_filter: None,
@@ -273,10 +276,12 @@ impl Setup {
 
     /// What every process of the broker begins with.
     pub(super) fn plan(self) -> Plan {
-        let Self { shards, limits, authenticator, authorizer, publish_filter, observer, rules, .. } = self;
+        let Self {
+            shards, limits, explain, authenticator, authorizer, publish_filter, observer, rules, ..
+        } = self;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         limits.check().unwrap();
-        Plan { shards, limits, hooks, rules, disk: self.disk, free_bytes: Arc::default() }
+        Plan { shards, limits, explain, hooks, rules, disk: self.disk, free_bytes: Arc::default() }
     }
 
     /// What the shards have in common. By shard, who sends to it.

@@ -22,6 +22,7 @@ mod durable;
 mod exclusive;
 mod expectation;
 mod expiry;
+mod explain;
 mod extended_authentication;
 mod flow_control;
 mod fuzz;

@@ -10,6 +10,7 @@ use lapwing_store::{Options, Sequence, Writer};
 
 use super::broker::{Broker, World};
 use crate::clock::WallClock;
+use crate::explanation::Explain;
 use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Mail;
@@ -24,6 +25,7 @@ use crate::shared::{Shared, Stored};
 pub(super) struct Plan {
     pub(super) shards: usize,
     pub(super) limits: Limits,
+    pub(super) explain: Explain,
     pub(super) hooks: Hooks,
     pub(super) rules: Rules,
     pub(super) disk: Option<FaultyDisk>,
@@ -65,7 +67,7 @@ impl Plan {
         // Sessions go round, so that every test has some on each shard.
         let sharding = Sharding { count: self.shards, neighbours: 0 };
         let rules = self.rules.clone().compile().unwrap();
-        let (limits, hooks) = (self.limits.clone(), self.hooks.clone());
+        let (limits, hooks) = ((self.limits.clone(), self.explain.clone()), self.hooks.clone());
         Arc::new(Shared::new(limits, &Default::default(), rules, hooks, &sharding, mailboxes, stored))
     }
 

@@ -2,6 +2,7 @@
 
 mod ban;
 mod client;
+mod explain;
 mod reload;
 mod retained;
 mod status;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub(crate) use self::ban::BanCommand;
 pub(crate) use self::client::ClientCommand;
+pub(crate) use self::explain::ExplainCommand;
 pub(crate) use self::reload::ReloadCommand;
 pub(crate) use self::retained::RetainedCommand;
 pub(crate) use self::status::Status;
