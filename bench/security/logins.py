@@ -148,10 +148,9 @@ def main() -> None:
         table = users.read_text()
         users.write_text(table + "".join(table[table.index("[users"):].replace("user0", f"user{n}") for n in range(1, USERS)))
         users.chmod(0o600)
-        settings = {"authentication.password.file": users, "store.durability": "memory", "log.level": "error"}
+        settings = {"authentication.password.file": users, "store.durability": "memory"}
         command = [binary, "serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen="]
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        command[command.index("log.level=error")] = "log.level=info"
         broker = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"XDG_DATA_HOME": folder})
         try:
             port = None
@@ -173,6 +172,8 @@ def main() -> None:
             canary.report("meanwhile")
             print(f"logins again: {logins(port, 16):.0f}/s")
             canary.report("meanwhile")
+            canary.is_over = True
+            canary.join()
         finally:
             broker.kill()
             broker.wait()

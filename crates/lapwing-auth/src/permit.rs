@@ -121,7 +121,8 @@ impl Watch {
 /// What a log line shows of a peer's text, which may be of any length; control characters are escaped by the writer of the log.
 fn excerpt(text: &str) -> &str {
     const BYTES: usize = 200;
-    &text[..text.floor_char_boundary(BYTES)]
+    let end = text.char_indices().map(|(at, _)| at).take_while(|&at| at <= BYTES).last();
+    if text.len() <= BYTES { text } else { &text[..end.unwrap_or(0)] }
 }
 
 impl Permit for WatchedPermit {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use lapwing_proto::packet::QoS;
 
-use super::subject::{Condition, GROUP};
+use super::subject::{Condition, GROUP, Glob};
 use super::template::{Template, Unusable};
 
 /// A rule. The first one that fits decides.
@@ -110,7 +110,7 @@ impl fmt::Display for Rule {
         }
         let mut who = String::new();
         list(&mut who, "user", condition.users.iter())?;
-        list(&mut who, "client_id", condition.client_ids.iter().map(|glob| glob.as_str()))?;
+        list(&mut who, "client_id", condition.client_ids.iter().map(Glob::as_str))?;
         for (name, values) in &condition.attributes {
             let name = if &**name == GROUP { GROUP.to_owned() } else { format!("attribute {name}") };
             list(&mut who, &name, values.iter())?;

@@ -149,11 +149,14 @@ fn messages(
     Ok(Messages { qos_maximum, retain: retain.map(Spanned::into_inner) })
 }
 
+/// The name of an attribute, and values of which one must be there.
+type NamedValues = (Arc<str>, Vec<Arc<str>>);
+
 fn attributes(
     group: Option<Spanned<Many>>,
     attribute: Option<BTreeMap<String, Spanned<Many>>>,
     source: &Source<'_>,
-) -> Result<Vec<(Arc<str>, Vec<Arc<str>>)>, FileError> {
+) -> Result<Vec<NamedValues>, FileError> {
     let group = group.map(|values| (GROUP.to_owned(), values));
     let all = group.into_iter().chain(attribute.into_iter().flatten());
     all.map(|(name, values)| Ok((name.into(), texts(Some(values), source)?))).collect()
