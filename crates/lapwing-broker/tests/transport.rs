@@ -530,7 +530,11 @@ fn what_does_not_belong_to_a_listener_gets_an_answer_where_there_is_one() {
         (secure(Scheme::Tls, &server), b"GET / HTTP/1.1\r\n\r\n", b""),
         (secure(Scheme::Tls, &server), &[0xff; 5000], b""),
         // An alert: a message that cannot be decoded.
-        (secure(Scheme::Tls, &server), &[&b"\x16\x03\x01\0\x20\x01\0\0\x1c"[..], &[0xff; 28]].concat(), b"\x15\x03"),
+        (
+            secure(Scheme::Tls, &server),
+            &[&b"\x16\x03\x01\0\x20\x01\0\0\x1c"[..], &[0xff; 28]].concat(),
+            b"\x15\x03",
+        ),
         (listener(Scheme::WebSocket), connect, b""),
         (listener(Scheme::WebSocket), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404 "),
         (listener(Scheme::WebSocket), &[b'x'; 10_000], b"HTTP/1.1 431 "),
