@@ -614,3 +614,143 @@ pub(super) fn flags(qos: QoS, retain: bool) -> u8 {
 pub(super) fn is_cut(flags: u8) -> bool {
     flags & CUT != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: u64 = 0x0000_0007_0000_0100;
+
+    fn session() -> SessionId {
+        SessionId::from_bits(SESSION)
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn publish(trail: &mut Trail, name: &str, now: Instant) -> Trace {
+        let trace = trail.begin();
+        let name = trail.name(TopicName::new(name).ok(), None);
+        let publication = Publication { origin: Some(session()), name, flags: 0, messages: 1 };
+        trail.published(trace, &publication, (Passage::PassedOn, 1), now);
+        trace
+    }
+
+    /// What is there, from the newest to the oldest.
+    fn names(trail: &Trail) -> Vec<Option<String>> {
+        let (mut place, mut names) = (trail.newest(), Vec::new());
+        while let Some((before, entry)) = trail.before(place) {
+            place = before;
+            if let What::Published { name, .. } = entry.what {
+                names.push(name.map(|name| String::from_utf8(name.to_vec()).unwrap()));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn sessions_are_numbers_and_back() {
+        assert_eq!(session().to_bits(), SESSION);
+        assert_eq!((session().index(), session().shard()), (7, ShardId(0)));
+    }
+
+    #[test]
+    fn the_newest_records_are_kept_and_their_names() {
+        let mut trail = Trail::new(ShardId(1), 4096);
+        let count = trail.records.len();
+        assert!(count.is_power_of_two() && trail.names.bytes.len().is_power_of_two());
+        assert_eq!(trail.reach(at(0)), None);
+        for number in 0..10 * count {
+            publish(&mut trail, &format!("t/{number}"), at(number as u64));
+            let kept = names(&trail);
+            assert_eq!(kept.len(), count.min(number + 1));
+            for (back, name) in kept.iter().enumerate() {
+                assert_eq!(name.as_deref(), Some(&*format!("t/{}", number - back)));
+            }
+        }
+        assert_eq!(trail.reach(at(10 * count as u64)), Some(at(9 * count as u64)));
+    }
+
+    /// Names of whatever lengths: what has been overwritten is not taken for a name.
+    #[test]
+    fn a_name_is_whole_or_not_there() {
+        let mut trail = Trail::new(ShardId(0), 64 * 1024);
+        let long = "x".repeat(2000);
+        for number in 0..500_usize {
+            let name = format!("{number}/{}", &long[..number * 37 % 1990]);
+            publish(&mut trail, &name, at(1));
+            let kept = names(&trail);
+            assert_eq!(kept[0].as_deref(), Some(&name[..name.len().min(NAME_KEPT)]));
+            for (back, name) in kept.iter().enumerate() {
+                let start = format!("{}/", number - back);
+                let is_right = |name: &String| {
+                    name.starts_with(&start) && name[start.len()..].bytes().all(|it| it == b'x')
+                };
+                assert!(name.as_ref().is_none_or(is_right), "{name:?}");
+            }
+        }
+        assert!(names(&trail).contains(&None), "some are older than their names");
+    }
+
+    #[test]
+    fn a_delivery_is_changed_in_its_place_for_as_long_as_it_is_there() {
+        let mut trail = Trail::new(ShardId(0), 4096);
+        let count = trail.records.len();
+        let packet_id = PacketId::FIRST;
+        let record = trail.queued(Trace(5), session(), (QoS::ExactlyOnce, Wait::Away), at(10));
+        trail.send(record, packet_id, at(20));
+        trail.answered(record, ReasonCode::NoMatchingSubscribers, at(30));
+        let (_, Entry { ms, trace, what: What::Delivery { sent, settled, delivery }, .. }) =
+            trail.before(trail.newest()).unwrap()
+        else {
+            panic!("no delivery")
+        };
+        assert_eq!((ms, trace, sent, settled), (10, Trace(5), 20, 30));
+        assert_eq!((delivery.state, delivery.wait), (DeliveryState::Acknowledged, Wait::Away));
+        assert_eq!((delivery.qos, delivery.packet_id), (QoS::ExactlyOnce, 1));
+        assert_eq!(trail.trace(record), Trace(5));
+        for _ in 0..count {
+            assert!(trail.has(record));
+            publish(&mut trail, "t", at(40));
+        }
+        assert!(!trail.has(record) && !trail.settle(record, DeliveryState::Expired, at(50)));
+        trail.answered(record, ReasonCode::Success, at(50));
+        assert_eq!((trail.trace(record), names(&trail).len()), (Trace(0), count));
+    }
+
+    /// After four billion records the places begin anew.
+    #[test]
+    fn places_that_begin_anew_are_found() {
+        let mut trail = Trail::new(ShardId(0), 4096);
+        let count = trail.records.len();
+        trail.head = u32::MAX - 3;
+        for number in 0..8 {
+            publish(&mut trail, &format!("t/{number}"), at(1));
+        }
+        assert_eq!(names(&trail).len(), 8.min(count));
+        assert_eq!(names(&trail)[7].as_deref(), Some("t/0"));
+    }
+
+    #[test]
+    fn times_are_found_again_across_the_turn_of_their_half() {
+        let turn = 1 << 32;
+        let mut clock = Clockwork::new(at(turn + 5_000));
+        let times = [turn + 1_000, turn - 1_000, turn - 2_000].map(|ms| clock.instant(ms as u32).as_millis());
+        assert_eq!(times, [turn + 1_000, turn - 1_000, turn - 2_000]);
+        assert_eq!(Clockwork::behind(at(turn - 10), 5), at(turn + 5));
+        assert_eq!(Clockwork::behind(at(1_000), 990), at(1_000), "a moment before");
+    }
+
+    #[test]
+    fn nothing_is_written_where_there_is_no_room() {
+        let mut trail = Trail::new(ShardId(3), 0);
+        publish(&mut trail, "t", at(1));
+        let record = trail.queued(Trace(5), session(), (QoS::AtLeastOnce, Wait::Away), at(1));
+        trail.send(record, PacketId::FIRST, at(2));
+        trail.answered(record, ReasonCode::Success, at(3));
+        trail.answered(record, ReasonCode::QuotaExceeded, at(3));
+        assert!(!trail.is_on() && !trail.has(record) && names(&trail).is_empty());
+        assert_eq!(trail.reach(at(4)), None);
+    }
+}
