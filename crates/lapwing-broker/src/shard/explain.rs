@@ -3,7 +3,7 @@
 use lapwing_proto::session::Instant;
 use lapwing_proto::topic::{TopicFilter, TopicName, TopicNameBuf};
 
-use super::trail::{Clockwork, DIRECT, Entry, RETAIN, What, is_cut};
+use super::trail::{Clockwork, DIRECT, Entry, NAME_KEPT, RETAIN, What, is_cut};
 use super::{SessionId, Shard};
 use crate::excerpt::excerpt;
 use crate::explanation::{
@@ -130,74 +130,66 @@ fn concerns(filter: TopicFilter<'_>, subject: &str) -> bool {
     is_matching || subject == filter.as_str() || subject == excerpt(filter.as_str())
 }
 
-/// A record that is asked for.
+/// A record, if it is asked for.
 fn find(search: &Search, at: Instant, entry: &Entry<'_>) -> Option<Finding> {
     let is_of_trace = entry.trace.is_known() && search.traces.contains(&entry.trace);
-    let of_client = || match (&search.sessions, entry.session) {
-        (Some(sessions), Some(session)) => sessions.contains(&session),
-        (sessions, _) => sessions.is_none(),
-    };
-    let name = |name: Option<&[u8]>| {
-        let name = name.and_then(|name| std::str::from_utf8(valid(name)).ok());
-        name.filter(|name| !name.is_empty()).map(str::to_owned)
-    };
-    let has_topic = |name: Option<&str>, is_cut: bool| match (&search.topic, name) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(topic), Some(name)) => {
-            let filter = topic.as_filter();
-            TopicName::new(name).is_ok_and(|name| filter.matches(name))
-                || (is_cut && filter.as_str().starts_with(name))
-        }
-    };
-    let found = match &entry.what {
-        What::Published { name: bytes, flags, passage, receivers, messages } => {
-            let (name, is_cut) = (name(*bytes), is_cut(*flags));
-            if !is_of_trace && !(of_client() && has_topic(name.as_deref(), is_cut)) {
-                return None;
-            }
-            Found::Published {
-                topic: name,
-                is_cut,
-                qos: flags & 0b11,
-                retain: flags & RETAIN != 0,
-                is_direct: flags & DIRECT != 0,
-                passage: *passage,
-                receivers: *receivers,
-                messages: *messages,
-            }
+    let is_of_client = is_asked(search, entry.session);
+    // Of what became of a message, the topic is elsewhere.
+    let is_delivery = is_of_trace || (search.sessions.is_some() && is_of_client);
+    let (is_wanted, found) = match &entry.what {
+        What::Published { name, flags, passage, receivers, messages } => {
+            let (topic, is_cut) = (text(*name), is_cut(*flags));
+            let is_wanted = is_of_trace || (is_of_client && has_topic(search, topic.as_deref(), is_cut));
+            let (retain, is_direct) = (flags & RETAIN != 0, flags & DIRECT != 0);
+            let (passage, receivers, messages) = (*passage, *receivers, *messages);
+            let qos = flags & 0b11;
+            (
+                is_wanted,
+                Found::Published { topic, is_cut, qos, retain, is_direct, passage, receivers, messages },
+            )
         }
         What::Delivery { sent, settled, delivery } => {
-            if !is_of_trace && !(search.sessions.is_some() && of_client()) {
-                return None;
-            }
-            let time = |ms: &u32| Clockwork::behind(at, *ms);
-            Found::Delivery { sent: time(sent), settled: time(settled), delivery: *delivery }
+            let (sent, settled) = (Clockwork::behind(at, *sent), Clockwork::behind(at, *settled));
+            (is_delivery, Found::Delivery { sent, settled, delivery: *delivery })
         }
-        What::Late { name: bytes, settled, delivery } => {
-            let name = name(*bytes);
-            if !of_client() || !has_topic(name.as_deref(), true) {
-                return None;
-            }
-            Found::Late { topic: name, settled: Clockwork::behind(at, *settled), delivery: *delivery }
+        What::Late { name, settled, delivery } => {
+            let topic = text(*name);
+            let is_wanted = is_of_client && has_topic(search, topic.as_deref(), true);
+            let settled = Clockwork::behind(at, *settled);
+            (is_wanted, Found::Late { topic, settled, delivery: *delivery })
         }
-        What::Run { count, state } => {
-            if !is_of_trace && !(search.sessions.is_some() && of_client()) {
-                return None;
-            }
-            Found::Run { count: *count, state: *state }
-        }
-        What::Lone { name: bytes, flags, receiver, state, count } => {
-            let (name, is_cut) = (name(*bytes), is_cut(*flags));
-            let gets_it = search.sessions.as_ref().is_some_and(|sessions| sessions.contains(receiver));
-            if !(of_client() || gets_it) || !has_topic(name.as_deref(), is_cut) {
-                return None;
-            }
-            Found::Lone { topic: name, is_cut, receiver: *receiver, state: *state, count: u32::from(*count) }
+        What::Run { count, state } => (is_delivery, Found::Run { count: *count, state: *state }),
+        What::Lone { name, flags, receiver, state, count } => {
+            let (topic, is_cut) = (text(*name), is_cut(*flags));
+            let is_theirs = is_of_client || is_asked(search, Some(*receiver));
+            let is_wanted = is_theirs && has_topic(search, topic.as_deref(), is_cut);
+            let (receiver, state, count) = (*receiver, *state, u32::from(*count));
+            (is_wanted, Found::Lone { topic, is_cut, receiver, state, count })
         }
         What::Nothing => return None,
     };
-    Some(Finding { at, trace: entry.trace, session: entry.session, found })
+    is_wanted.then_some(Finding { at, trace: entry.trace, session: entry.session, found })
+}
+
+/// Whether what has to do with a session is asked for.
+fn is_asked(search: &Search, session: Option<SessionId>) -> bool {
+    let Some(sessions) = &search.sessions else { return true };
+    session.is_some_and(|session| sessions.contains(&session))
+}
+
+/// Whether a topic is asked for, of which only the beginning may be there.
+fn has_topic(search: &Search, name: Option<&str>, is_cut: bool) -> bool {
+    let Some(topic) = &search.topic else { return true };
+    let Some(name) = name else { return false };
+    let filter = topic.as_filter();
+    let is_match = TopicName::new(name).is_ok_and(|name| filter.matches(name));
+    is_match || (is_cut && name.len() + 4 > NAME_KEPT && filter.as_str().starts_with(name))
+}
+
+/// A name that is still there.
+fn text(name: Option<&[u8]>) -> Option<String> {
+    let name = std::str::from_utf8(valid(name?)).ok()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// A name without the beginning of a character at its end, where it was cut.
