@@ -33,10 +33,7 @@ class Broker:
         self,
         data: Path,
         listeners: str | None = None,
-<<<<<<< HEAD
-=======
         *,
->>>>>>> h-auth
         settings: dict[str, str] | None = None,
         reference: str | None = None,
     ) -> None:

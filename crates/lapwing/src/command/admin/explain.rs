@@ -177,11 +177,11 @@ fn subscription(it: &MatchingSubscription) -> String {
     let mut text = format!("  {}  {}", plain(&it.topic), plain(&it.filter));
     match (&it.client_id, it.members) {
         (Some(client_id), _) => {
-            text.push_str(&format!("  {} (QoS {})", plain(client_id), it.qos.unwrap_or(0)))
+            text.push_str(&format!("  {} (QoS {})", plain(client_id), it.qos.unwrap_or(0)));
         }
         (None, Some(1)) => text.push_str("  shared: its 1 member gets them"),
         (None, members) => {
-            text.push_str(&format!("  shared: one of {} members gets each", members.unwrap_or(0)))
+            text.push_str(&format!("  shared: one of {} members gets each", members.unwrap_or(0)));
         }
     }
     if it.withheld {
