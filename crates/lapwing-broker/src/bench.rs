@@ -252,7 +252,7 @@ impl Bench {
     /// A client that connects, and whose session is expected on this shard.
     fn connect(&mut self, client_id: &str, shard: usize) -> End {
         let origin = Origin::new((Ipv4Addr::LOCALHOST, 40_000).into(), true, "bench".into());
-        let id = self.shards[0].accept(origin, NOW);
+        let id = self.shards[0].accept(origin, NOW).expect("no limit turns it away");
         let mut bytes = Vec::new();
         encode(&Packet::Connect(Connect { keep_alive: 0, ..Connect::new(V311, client_id) }), &mut bytes);
         self.receive((0, id), &bytes);
