@@ -163,11 +163,28 @@ fn names_of_64_kilobytes_without_end() {
 }
 
 #[test]
-fn user_properties_by_the_hundred_thousand() {
-    attack(&[], 60, |broker| {
+fn more_user_properties_than_a_packet_may_have() {
+    attack(&[], 32, |broker| {
+        let properties = vec![UserProperty { name: "n", value: "v" }; 100_000];
+        for _ in 0..5 {
+            let mut publish = Publish::new(name("many"), b"");
+            publish.properties.user_properties = properties.as_slice().into();
+            let mut publisher = Peer::connect(broker, V5, "publisher");
+            publisher.send(&Packet::Publish(publish));
+            assert_eq!(publisher.wait_for_disconnect(), Some(ReasonCode::QuotaExceeded));
+            let mut connect = Connect::new(V5, "many");
+            connect.properties.user_properties = properties[..18_000].into();
+            assert_eq!(Peer::raw(broker).present(&connect), Some(ReasonCode::QuotaExceeded));
+        }
+    });
+}
+
+#[test]
+fn user_properties_by_the_ten_thousand() {
+    attack(&["limits.user_properties_maximum=65535"], 60, |broker| {
         let mut subscriber = Peer::connect(broker, V5, "subscriber");
         subscriber.subscribe(&["many"], QoS::AtMostOnce);
-        let properties = vec![UserProperty { name: "n", value: "v" }; 100_000];
+        let properties = vec![UserProperty { name: "n", value: "v" }; 65_535];
         let mut publish = Publish::new(name("many"), b"");
         publish.properties.user_properties = properties.as_slice().into();
         let mut publisher = Peer::connect(broker, V5, "publisher");

@@ -37,7 +37,7 @@ pub(crate) struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authentication: Option<Vec<Method>>,
     /// What holds for its connections, where it is not as for all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub(crate) limits: ListenerLimits,
 }
 
@@ -87,6 +87,10 @@ pub(crate) struct WebSocket {
     /// Origins of the pages whose scripts may connect, as in `["https://example.org"]`. None: any. Clients that are no
     /// browsers have none, and may connect.
     pub(crate) origins: Vec<String>,
+}
+
+fn is_nothing(limits: &ListenerLimits) -> bool {
+    *limits == ListenerLimits::default()
 }
 
 fn default_mode() -> String {
