@@ -85,6 +85,32 @@ pub struct BanAnswer {
     pub disconnected: u64,
 }
 
+/// The bans that an earlier process has kept in a data directory: they are to hold before anybody can connect.
+///
+/// # Errors
+/// The file cannot be read, or is no list of bans.
+pub fn kept_bans(directory: &FilePath) -> io::Result<Vec<Ban>> {
+    let BanFile(path) = BanFile::new(directory);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text?,
+    };
+    let invalid = |reason: String| {
+        let path = path.display();
+        io::Error::new(io::ErrorKind::InvalidData, format!("{path} is no list of bans: {reason}"))
+    };
+    let kept: Vec<Kept> = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+    let mut bans = Vec::new();
+    for Kept { kind, value, reason, until_s } in kept {
+        let until = until_s.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        if until.is_none_or(|until| until > SystemTime::now()) {
+            let target = target(kind, value).map_err(|problem| invalid(problem.detail))?;
+            bans.push(Ban { target, reason, until, is_automatic: false });
+        }
+    }
+    Ok(bans)
+}
+
 /// Where bans are kept that outlive the process.
 #[derive(Debug)]
 pub(crate) struct BanFile(PathBuf);
@@ -103,29 +129,6 @@ struct Kept {
 impl BanFile {
     pub(crate) fn new(directory: &FilePath) -> Self {
         Self(directory.join(FILE))
-    }
-
-    /// The bans of an earlier process hold again.
-    pub(crate) fn restore(&self, control: &Control) -> io::Result<()> {
-        let text = match std::fs::read_to_string(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            text => text?,
-        };
-        let invalid = |reason: String| {
-            let path = self.0.display();
-            io::Error::new(io::ErrorKind::InvalidData, format!("{path} is no list of bans: {reason}"))
-        };
-        let kept: Vec<Kept> = serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        for Kept { kind, value, reason, until_s } in kept {
-            let until = until_s.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-            if until.is_some_and(|until| until <= SystemTime::now()) {
-                continue;
-            }
-            let target = target(kind, value).map_err(|problem| invalid(problem.detail))?;
-            let ban = Ban { target, reason, until, is_automatic: false };
-            control.ban(ban).map_err(io::Error::other)?;
-        }
-        Ok(())
     }
 
     /// Keeps the bans that there are, whole or not at all.

@@ -27,7 +27,7 @@ mod status;
 mod timestamp;
 mod token;
 
-pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest};
+pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest, kept_bans};
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
 pub use explain::{

@@ -110,9 +110,6 @@ impl Server {
             .thread_name("admin-wait")
             .build()?;
         let bans = options.data.as_deref().map(BanFile::new);
-        if let Some(bans) = &bans {
-            bans.restore(&control)?;
-        }
         let api = Api {
             bans: bans.map(Arc::new),
             reload: options.reload,

@@ -10,6 +10,7 @@ use lapwing_store::engine::{Engine, EngineError};
 use lapwing_store::{Sequence, Store, Writer};
 use mio::Poll;
 
+use crate::ban::Ban;
 use crate::clock::{Clock, WallClock};
 use crate::control::{Control, NamedCertificates, shard_stats};
 use crate::event_loop::{self, EventLoop};
@@ -36,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds for the connections of a listener instead, by its name.
     pub listener_limits: BTreeMap<Arc<str>, ListenerLimits>,
+    /// Who is kept out from the start.
+    pub bans: Vec<Ban>,
     /// What it does with topics and subscriptions beyond the protocol.
     pub rules: Rules,
     /// What the program around it decides.
@@ -63,6 +66,7 @@ impl Default for Config {
             sharding: Sharding::default(),
             limits: Limits::default(),
             listener_limits: BTreeMap::new(),
+            bans: Vec::new(),
             rules: Rules::default(),
             hooks: Hooks::default(),
             explain: Explain::default(),
@@ -154,6 +158,10 @@ impl Broker {
             senders,
             stored,
         );
+        for ban in config.bans {
+            let has_room = shared.admission.keep_out(ban, clock.now());
+            debug_assert!(has_room.is_ok(), "there were not more before");
+        }
         let mut broker = Self {
             listening,
             certificates,

@@ -326,9 +326,7 @@ impl Control {
     /// Keeps somebody out, in place of an earlier ban of the same, and ends the connections that it concerns.
     pub fn ban(&self, ban: Ban) -> Result<Renewed, ControlError> {
         let now = self.clock.now();
-        let until = ban.until.map(|until| now + until.duration_since(SystemTime::now()).unwrap_or_default());
-        let kept = Kept { reason: ban.reason.into(), until, is_automatic: ban.is_automatic };
-        self.shared.admission.ban(ban.target, kept, now).map_err(|TooManyBans| ControlError::TooManyBans)?;
+        self.shared.admission.keep_out(ban, now).map_err(|TooManyBans| ControlError::TooManyBans)?;
         self.rules_changed()
     }
 

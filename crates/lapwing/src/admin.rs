@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use lapwing_api::{BindError, Listener, Options, Reload, Server, Token};
-use lapwing_broker::Broker;
+use lapwing_broker::{Ban, Broker};
 
 use crate::config::{Config, Durability};
 use crate::store;
@@ -59,6 +59,12 @@ fn directory(config: &Config, data: Option<&Path>) -> anyhow::Result<Option<Path
 }
 
 impl Admin {
+    /// The bans that an earlier process has kept.
+    pub(crate) fn bans(&self) -> anyhow::Result<Vec<Ban>> {
+        let bans = self.directory.as_deref().map(lapwing_api::kept_bans).transpose()?;
+        Ok(bans.unwrap_or_default())
+    }
+
     /// Answers from now on.
     pub(crate) fn start(
         self,

@@ -147,7 +147,6 @@ fn with_one_thing_wrong_nothing_changes() {
         files.write(name, text);
         let error = failure(&files.reload(&broker, &[]), 1);
         assert!(error.contains(expected), "{error}");
-        broker.signal("HUP");
         broker.wait_for_line("not reloaded, and nothing has changed");
         assert_eq!(user(&broker, "c", "carl").1, Some(ReasonCode::BadUserNameOrPassword), "{name}");
         files.write(name, &before);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hashbrown::HashMap;
 use lapwing_proto::session::Instant;
 
-use crate::ban::{AddressRange, BanTarget};
+use crate::ban::{AddressRange, Ban, BanTarget};
 use crate::limit::{Limits, ListenerLimits};
 use crate::sync::{AtomicUsize, Mutex, Ordering, RwLock};
 
@@ -201,6 +201,13 @@ impl Admission {
         // Where there are too many bans, this client is let in again.
         let _ = self.ban(BanTarget::ClientId(client_id.to_owned()), kept, now);
         Some(count)
+    }
+
+    /// As [`ban`](Self::ban), for a ban by the clock of the machine.
+    pub(crate) fn keep_out(&self, ban: Ban, now: Instant) -> Result<(), TooManyBans> {
+        let until = ban.until.map(|until| now + until.duration_since(SystemTime::now()).unwrap_or_default());
+        let kept = Kept { reason: ban.reason.into(), until, is_automatic: ban.is_automatic };
+        self.ban(ban.target, kept, now)
     }
 
     /// Keeps somebody out, in place of an earlier ban of the same.

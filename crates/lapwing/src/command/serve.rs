@@ -8,13 +8,13 @@ use clap::Args;
 use lapwing_api::Reload;
 use lapwing_auth::Security;
 use lapwing_broker::hook::Hooks;
-use lapwing_broker::{Address, Broker, ListenerConfig, StoreConfig};
+use lapwing_broker::{Address, Ban, Broker, ListenerConfig, StoreConfig};
 use lapwing_net::{DEFAULT_PORT, ServiceState, notify_service_manager};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::config::{Config, Durability, variable};
 use crate::reload::{Reloader, Source};
 use crate::{log, security, store};
@@ -65,7 +65,8 @@ impl Serve {
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
         let listeners = listeners(&config, self.listen)?;
         let admin = admin::open(&config, data)?;
-        let broker = start(&config, listeners, &security, store)?;
+        let bans = admin.as_ref().map(Admin::bans).transpose()?.unwrap_or_default();
+        let broker = start(&config, listeners, bans, &security, store)?;
         announce(&broker, &config, &security);
         let metrics_public = config.admin.metrics_public;
         let reloader = Arc::new(Reloader::new(source, config, security, broker.control(), log));
@@ -100,6 +101,7 @@ fn raise_descriptors() {
 fn start(
     config: &Config,
     listeners: Vec<ListenerConfig>,
+    bans: Vec<Ban>,
     security: &Security,
     store: Option<StoreConfig>,
 ) -> anyhow::Result<Broker> {
@@ -108,6 +110,7 @@ fn start(
         sharding: config.sharding.clone(),
         limits: config.limits.clone(),
         listener_limits: config.listener_limits(),
+        bans,
         rules: config.rules.clone(),
         explain: config.explain.clone(),
         hooks: Hooks {
