@@ -247,7 +247,7 @@ fn target(kind: BanKind, value: String) -> Result<BanTarget, Problem> {
     }
     Ok(match kind {
         BanKind::Address => {
-            BanTarget::Address(value.parse().map_err(|error: lapwing_broker::AddressRangeError| {
+            BanTarget::Address(value.parse().map_err(|error: lapwing_broker::NetworkError| {
                 Problem::invalid("address_invalid", error.to_string())
             })?)
         }

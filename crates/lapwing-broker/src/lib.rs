@@ -36,7 +36,7 @@ mod sharding;
 mod shared;
 mod sync;
 
-pub use ban::{AddressRange, AddressRangeError, Ban, BanTarget};
+pub use ban::{Ban, BanTarget};
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use control::{
     ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
@@ -46,7 +46,7 @@ pub use explanation::{
     Delivery, DeliveryState, Explain, Explanation, Happening, Incident, Message, Passage, Publisher,
     Question, Reach, Subscription, Wait,
 };
-pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig};
+pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig, Network, NetworkError};
 pub use lapwing_store::Condition;
 pub use limit::{Limits, ListenerLimits, QueueOverflow};
 pub use message::stored_topic;

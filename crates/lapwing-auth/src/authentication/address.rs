@@ -1,32 +1,17 @@
 //! Clients by where they come from, and how long they must wait who present wrong passwords.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-
-/// Where clients come from, as far as one of them can choose: with IPv6 the network, since everybody has many addresses in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place(IpAddr);
-
-impl From<IpAddr> for Place {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
-            }
-            address => Self(address),
-        }
-    }
-}
+use lapwing_broker::Network;
 
 /// How long each place must wait before the next password of it is looked at.
 #[derive(Debug)]
 pub(super) struct Delays {
     /// Two halves: what is in neither was long ago. `new` becomes `old` when it is full, so that the table is bounded and the places
     /// that come again stay in it.
-    new: HashMap<Place, Failures>,
-    old: HashMap<Place, Failures>,
+    new: HashMap<Network, Failures>,
+    old: HashMap<Network, Failures>,
     longest: Duration,
 }
 
@@ -52,7 +37,7 @@ impl Delays {
     }
 
     /// A wrong password came from there.
-    pub(super) fn fail(&mut self, place: Place, now: Instant) {
+    pub(super) fn fail(&mut self, place: Network, now: Instant) {
         let count = self.failures(place, now).map_or(1, |failures| failures.count.saturating_add(1));
         self.old.remove(&place);
         if self.new.len() >= PLACES_MAXIMUM && !self.new.contains_key(&place) {
@@ -62,14 +47,14 @@ impl Delays {
     }
 
     /// From when on a password from there is looked at; `None` for at once.
-    pub(super) fn not_before(&self, place: Place, now: Instant) -> Option<Instant> {
+    pub(super) fn not_before(&self, place: Network, now: Instant) -> Option<Instant> {
         let Failures { count, last } = self.failures(place, now)?;
         let doublings = count.checked_sub(FREE + 1)?;
         let delay = FIRST.saturating_mul(1 << doublings.min(20)).min(self.longest);
         last.checked_add(delay).filter(|&until| until > now)
     }
 
-    fn failures(&self, place: Place, now: Instant) -> Option<Failures> {
+    fn failures(&self, place: Network, now: Instant) -> Option<Failures> {
         let known = self.new.get(&place).or_else(|| self.old.get(&place)).copied();
         known.filter(|failures| now.saturating_duration_since(failures.last) < FORGOTTEN_AFTER)
     }
@@ -77,10 +62,12 @@ impl Delays {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn place(text: &str) -> Place {
-        text.parse::<IpAddr>().unwrap().into()
+    fn place(text: &str) -> Network {
+        Network::household(text.parse().unwrap())
     }
 
     #[test]
@@ -120,7 +107,7 @@ mod tests {
             if n % 1000 == 0 {
                 delays.fail(home, now);
             }
-            delays.fail(IpAddr::from((0x0b00_0000 + n).to_be_bytes()).into(), now);
+            delays.fail(Network::household(IpAddr::from((0x0b00_0000 + n).to_be_bytes())), now);
         }
         assert!(delays.new.len() + delays.old.len() <= 2 * PLACES_MAXIMUM);
         assert_eq!(delays.failures(home, now).unwrap().count, 50);

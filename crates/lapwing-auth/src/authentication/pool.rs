@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::address::{Delays, Place};
+use lapwing_broker::Network;
+
+use super::address::Delays;
 use super::queue::{Full, Next, Queue, QueueLimits};
 use crate::password::Workspace;
 
@@ -67,19 +69,19 @@ impl Pool {
 
     /// Lets a thread do this, when it is the turn of whoever is at `address`. The work is asked for if there is room for it.
     pub(super) fn submit(&self, address: IpAddr, work: impl FnOnce() -> Work) -> Result<(), Full> {
-        self.shared.lock().queue.push(Place::from(address), || (Instant::now(), work()))?;
+        self.shared.lock().queue.push(Network::household(address), || (Instant::now(), work()))?;
         self.shared.changed.notify_one();
         Ok(())
     }
 
     /// Somebody there has presented something wrong.
     pub(super) fn fail(&self, address: IpAddr) {
-        self.shared.lock().delays.fail(Place::from(address), Instant::now());
+        self.shared.lock().delays.fail(Network::household(address), Instant::now());
     }
 
     /// Whether whoever is there must wait before presenting something again.
     pub(super) fn must_wait(&self, address: IpAddr) -> bool {
-        self.shared.lock().delays.not_before(Place::from(address), Instant::now()).is_some()
+        self.shared.lock().delays.not_before(Network::household(address), Instant::now()).is_some()
     }
 
     /// How much waits.
@@ -117,7 +119,7 @@ impl Shared {
     }
 
     /// The next work, when there is some; `None` if it is over.
-    fn next(&self) -> Option<(Place, (Instant, Work))> {
+    fn next(&self) -> Option<(Network, (Instant, Work))> {
         let mut state = self.lock();
         loop {
             if state.is_over {

@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use lapwing_broker::Network;
 
-use super::address::{Delays, Place};
+use super::address::Delays;
 
 /// Work by the place that it comes from. Places take turns, so that one that sends very much waits for itself alone.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    by_place: HashMap<Place, VecDeque<T>>,
+    by_place: HashMap<Network, VecDeque<T>>,
     /// Each place that has work, once.
-    turns: VecDeque<Place>,
+    turns: VecDeque<Network>,
     len: usize,
     limits: QueueLimits,
 }
@@ -32,7 +33,7 @@ pub(super) struct Full;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next<T> {
     /// This, which comes from there.
-    Work(Place, T),
+    Work(Network, T),
     /// Nothing for so long.
     Wait(Duration),
     /// Nothing.
@@ -45,7 +46,7 @@ impl<T> Queue<T> {
     }
 
     /// Asks for the work if there is room for it.
-    pub(super) fn push(&mut self, place: Place, work: impl FnOnce() -> T) -> Result<(), Full> {
+    pub(super) fn push(&mut self, place: Network, work: impl FnOnce() -> T) -> Result<(), Full> {
         let waiting = self.by_place.get(&place).map_or(0, VecDeque::len);
         if self.len >= self.limits.all || waiting >= self.limits.per_place {
             return Err(Full);
@@ -92,7 +93,7 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    fn place(n: u8) -> Place {
+    fn place(n: u8) -> Network {
         std::net::IpAddr::from([10, 0, 0, n]).into()
     }
 

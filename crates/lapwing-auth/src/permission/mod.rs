@@ -20,5 +20,5 @@ pub use mosquitto::MosquittoFile;
 pub use rule::{Actions, Effect, Messages, Rule};
 pub use rule_file::RuleFile;
 pub use ruleset::{Acceptance, Permission, Ruleset, Ruling, Subscriptions};
-pub use subject::{Condition, GROUP, Glob, Mismatch, Network, NetworkError, Subject};
+pub use subject::{Condition, GROUP, Glob, Mismatch, Subject};
 pub use template::{Placeholder, Template, TemplateError};

@@ -230,7 +230,7 @@ mod tests {
             (
                 12,
                 "deny publish, subscribe, receive secret/# for user anna, attribute site north or south, listener lan, \
-                 address 10.0.0.0/8 or ::1/128, who is not anonymous",
+                 address 10.0.0.0/8 or ::1, who is not anonymous",
             ),
         ];
         assert_eq!(lines, expected.map(|(line, text)| (line, text.to_owned())));

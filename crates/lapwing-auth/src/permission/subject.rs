@@ -1,9 +1,9 @@
 //! Of whom rules speak.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use lapwing_broker::Network;
 
 use super::template::{Placeholder, Values};
 
@@ -140,83 +140,6 @@ impl Glob {
     }
 }
 
-/// Addresses with a common beginning, as in `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    bits: u128,
-    length: u32,
-    is_v4: bool,
-}
-
-/// Why a text is no network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NetworkError {
-    /// Neither an address nor one with a length.
-    #[error("'{0}' is neither an address nor a range of them; write 10.1.2.3, 10.0.0.0/8 or fd00::/8")]
-    Text(String),
-    /// Something is set behind the length.
-    #[error("'{0}' has bits set behind its length; did you mean {1}?")]
-    Bits(String, String),
-}
-
-impl Network {
-    /// Whether `address` is one of them. An IPv4 address in the form of an IPv6 one is an IPv4 address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let (bits, is_v4) = bits(address.to_canonical());
-        is_v4 == self.is_v4 && (bits ^ self.bits).checked_shr(128 - self.length).unwrap_or(0) == 0
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", address(self.bits, self.is_v4), self.length)
-    }
-}
-
-fn address(bits: u128, is_v4: bool) -> IpAddr {
-    match is_v4 {
-        true => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits >> 96).unwrap_or_default())),
-        false => IpAddr::V6(Ipv6Addr::from_bits(bits)),
-    }
-}
-
-/// The bits of an address, from the highest one on.
-fn bits(address: IpAddr) -> (u128, bool) {
-    match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, true),
-        IpAddr::V6(address) => (address.to_bits(), false),
-    }
-}
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || NetworkError::Text(text.to_owned());
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let (all, is_v4) = bits(address);
-        let longest = if is_v4 { 32 } else { 128 };
-        let length = match length {
-            Some(length) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-                length.parse::<u32>().ok().filter(|&length| length <= longest).ok_or_else(wrong)?
-            }
-            Some(_) => return Err(wrong()),
-            None => longest,
-        };
-        let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-        let bits = all & mask;
-        if bits != all {
-            let right = Self { bits, length, is_v4 };
-            return Err(NetworkError::Bits(text.to_owned(), right.to_string()));
-        }
-        Ok(Self { bits, length, is_v4 })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,29 +162,6 @@ mod tests {
             assert_eq!(yes.iter().find(|text| !matches(text)), None, "{glob} does not match");
             assert_eq!(no.iter().find(matches), None, "{glob} matches");
         }
-    }
-
-    #[test]
-    fn a_network_has_the_addresses_that_begin_like_it() {
-        for (network, yes, no) in [
-            ("10.0.0.0/8", &["10.1.2.3", "::ffff:10.1.2.3"][..], &["11.0.0.0", "::1", "a00::"][..]),
-            ("10.1.2.3", &["10.1.2.3"], &["10.1.2.2"]),
-            ("0.0.0.0/0", &["1.2.3.4"], &["::1"]),
-            ("fd00::/8", &["fd12::1"], &["fe00::", "253.0.0.0"]),
-            ("::/0", &["::1", "ff::"], &["1.2.3.4", "::ffff:1.2.3.4"]),
-            ("::1", &["::1"], &["::2"]),
-        ] {
-            let own: Network = network.parse().unwrap();
-            let contains = |text: &&&str| own.contains(text.parse().unwrap());
-            assert_eq!(yes.iter().find(|text| !contains(text)), None, "{network} lacks");
-            assert_eq!(no.iter().find(contains), None, "{network} has");
-        }
-        for text in ["", "10", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "x/8"] {
-            assert!(matches!(text.parse::<Network>(), Err(NetworkError::Text(_))), "{text}");
-        }
-        let error = "10.1.2.3/8".parse::<Network>().unwrap_err().to_string();
-        assert!(error.ends_with("did you mean 10.0.0.0/8?"), "{error}");
-        assert!("fd12::1/8".parse::<Network>().unwrap_err().to_string().contains("fd00::/8"));
     }
 
     #[test]

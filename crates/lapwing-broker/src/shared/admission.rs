@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use hashbrown::HashMap;
+use lapwing_net::Network;
 use lapwing_proto::session::Instant;
 
-use crate::ban::{AddressRange, Ban, BanTarget};
+use crate::ban::{Ban, BanTarget};
 use crate::limit::{Limits, ListenerLimits};
 use crate::sync::{AtomicUsize, Mutex, Ordering, RwLock};
 
@@ -54,7 +55,7 @@ pub(crate) struct Kept {
 /// Bans by whom they keep out.
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
-    addresses: BTreeMap<AddressRange, Kept>,
+    addresses: BTreeMap<Network, Kept>,
     client_ids: HashMap<Box<str>, Kept>,
     users: HashMap<Box<str>, Kept>,
 }
@@ -96,8 +97,8 @@ impl fmt::Display for Turned {
 struct Seats {
     all: AtomicUsize,
     by_listener: Vec<AtomicUsize>,
-    /// By the address that counts as one; only where there is a limit on it.
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    /// By household; only where there is a limit on it.
+    by_address: Mutex<HashMap<Network, usize>>,
 }
 
 /// The place of one connection among all. It is free when this is dropped.
@@ -105,7 +106,7 @@ struct Seats {
 pub(crate) struct Seat {
     seats: Arc<Seats>,
     listener: usize,
-    address: Option<IpAddr>,
+    household: Option<Network>,
 }
 
 impl Admission {
@@ -301,7 +302,7 @@ impl Seats {
         address: Option<IpAddr>,
     ) -> Result<Seat, Turned> {
         // From here on its drop gives back what it has taken.
-        let mut seat = Seat { seats: Arc::clone(self), listener: quota.place, address: None };
+        let mut seat = Seat { seats: Arc::clone(self), listener: quota.place, household: None };
         let all = self.all.fetch_add(1, Ordering::Relaxed);
         let of_listener = self.by_listener[quota.place].fetch_add(1, Ordering::Relaxed);
         if all_maximum > 0 && all >= all_maximum {
@@ -311,14 +312,14 @@ impl Seats {
             return Err(Turned::TooManyOfListener);
         }
         if let Some(address) = address.filter(|_| of_address_maximum > 0) {
-            let address = counted_as(address);
+            let household = Network::household(address);
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_address.entry(address).or_insert(0);
+            let count = by_address.entry(household).or_insert(0);
             if *count >= of_address_maximum {
                 return Err(Turned::TooManyOfAddress);
             }
             *count += 1;
-            seat.address = Some(address);
+            seat.household = Some(household);
         }
         Ok(seat)
     }
@@ -328,22 +329,14 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.all.fetch_sub(1, Ordering::Relaxed);
         self.seats.by_listener[self.listener].fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.address else { return };
+        let Some(household) = self.household else { return };
         let mut by_address = self.seats.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&address) {
+        if let Some(count) = by_address.get_mut(&household) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&address);
+                by_address.remove(&household);
             }
         }
-    }
-}
-
-/// As which address one counts: with IPv6 a household has a network of 64 bits to choose from.
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

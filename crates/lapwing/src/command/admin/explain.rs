@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use lapwing_api::{
     ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription,
@@ -5,6 +7,7 @@ use lapwing_api::{
 
 use super::table::{plain, print};
 use super::{Channel, json_line, path_part};
+use crate::command::duration;
 
 /// Ask a running broker what has become of a message or a client: what it did, and why.
 #[derive(Debug, Args)]
@@ -41,23 +44,11 @@ enum Command {
 #[derive(Debug, Args)]
 struct Span {
     /// How far back, as in 90s, 10m or 2h
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
-    since: u64,
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::parse)]
+    since: Duration,
     /// Up to so many messages and as many other lines, the newest: 1 to 1000
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
-}
-
-fn seconds(text: &str) -> Result<u64, String> {
-    let (number, factor) = match text.as_bytes().last() {
-        Some(b's') => (&text[..text.len() - 1], 1),
-        Some(b'm') => (&text[..text.len() - 1], 60),
-        Some(b'h') => (&text[..text.len() - 1], 3600),
-        Some(b'd') => (&text[..text.len() - 1], 86_400),
-        _ => (text, 1),
-    };
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    seconds.ok_or_else(|| "write it as in 90s, 10m, 2h or 1d".to_owned())
 }
 
 impl ExplainCommand {
@@ -75,7 +66,7 @@ impl ExplainCommand {
             }
         };
         let Span { since, limit } = span;
-        let path = format!("/api/v1/explain?{query}&since_s={since}&limit={limit}");
+        let path = format!("/api/v1/explain?{query}&since_s={}&limit={limit}", since.as_secs());
         let explanation: Explanation = channel.caller()?.get(&path)?;
         if channel.json {
             return print(&json_line(&explanation)?);
@@ -208,20 +199,6 @@ fn remembered(explanation: &Explanation) -> String {
                 since(messages),
                 since(incidents)
             )
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_have_units() {
-        let all = ["90", "90s", "10m", "2h", "1d"].map(|text| seconds(text).unwrap());
-        assert_eq!(all, [90, 90, 600, 7200, 86_400]);
-        for wrong in ["", "m", "-1s", "1.5h", "ü", "99999999999999999999d"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 }
