@@ -30,8 +30,9 @@ impl Meter {
         is_any.then(|| Box::new(Self { packets, bytes, paused_until: None }))
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused_until.is_some()
+    /// Until when nothing more is read, if so much has been.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
     }
 
     /// So much has been read; until when nothing more is.

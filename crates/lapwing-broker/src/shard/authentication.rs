@@ -6,10 +6,9 @@ use lapwing_proto::packet::{
     Auth, AuthProperties, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion,
     ReasonCode,
 };
-use lapwing_proto::session::Instant;
 
 use super::connect::Applicant;
-use super::connection::{Exchanging, Pending, Phase};
+use super::connection::{Exchanging, FOR_EVER, Pending, Phase};
 use super::disconnect::End;
 use super::timer::Timer;
 use super::{ConnectionId, Shard};
@@ -170,7 +169,7 @@ impl Shard {
         open.client.identity = identity.into_shared();
         let (session, client) = (open.session, open.client.clone());
         let valid_until = client.identity.valid_for.map(|valid_for| now + valid_for);
-        open.valid_until = valid_until.unwrap_or(Instant::from_millis(u64::MAX));
+        open.valid_until = valid_until.unwrap_or(FOR_EVER);
         if let Some(valid_until) = valid_until {
             self.set_timer(valid_until, Timer::Identity(id));
         }

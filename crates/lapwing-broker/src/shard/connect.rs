@@ -7,9 +7,9 @@ use lapwing_proto::packet::{
     ConnAck, Connect, Frame, MAXIMUM_PACKET_SIZE, Packet, PacketType, ProtocolVersion, Publish, QoS,
     ReasonCode, Will as WillPacket,
 };
-use lapwing_proto::session::{Instant, KeepAlive, Link, LinkLimits};
+use lapwing_proto::session::{KeepAlive, Link, LinkLimits};
 
-use super::connection::{Departing, Open, Pending, Phase, Reauthentication};
+use super::connection::{Departing, FOR_EVER, Open, Pending, Phase, Reauthentication};
 use super::disconnect::End;
 use super::publish::Withheld;
 use super::route::RoutePlace;
@@ -303,7 +303,7 @@ impl Shard {
             client,
             permit: Arc::clone(&permit),
             connected,
-            valid_until: valid_until.unwrap_or(Instant::from_millis(u64::MAX)),
+            valid_until: valid_until.unwrap_or(FOR_EVER),
             reauthentication,
         });
         if let Some(valid_until) = valid_until {

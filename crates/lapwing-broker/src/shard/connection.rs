@@ -8,11 +8,14 @@ use super::admission::Meter;
 use super::outbox::Outbox;
 use super::route::RoutePlace;
 use super::session::SessionKey;
+use super::timer::Timer;
 use super::{ConnectionId, SessionId};
 use crate::hook::{Client, Exchange, Identity, Permit};
 use crate::origin::Origin;
 use crate::shared::ShardId;
 
+/// A time that never comes.
+pub(super) const FOR_EVER: Instant = Instant::from_millis(u64::MAX);
 /// A packet's type and its remaining length.
 const FIXED_HEADER_MAXIMUM: usize = 5;
 
@@ -134,7 +137,7 @@ pub(super) struct Open {
     pub(super) permit: Arc<dyn Permit>,
     /// When it was let in.
     pub(super) connected: Instant,
-    /// Until when it may stay.
+    /// Until when it may stay; [`FOR_EVER`] where that has no end.
     pub(super) valid_until: Instant,
     /// Present where the client authenticated with a method.
     pub(super) reauthentication: Option<Box<Reauthentication>>,
@@ -237,9 +240,21 @@ impl Connection {
         *input = rest;
     }
 
+    /// All timers that it needs, with the times at which they fire.
+    pub(super) fn timers(&self) -> impl Iterator<Item = (Instant, Timer)> {
+        let paused_until = self.meter.as_ref().and_then(|meter| meter.paused_until());
+        let valid_until = self.open().map(|open| open.valid_until).filter(|&until| until != FOR_EVER);
+        let timers = [
+            Some((self.timer, Timer::Connection(self.id))),
+            paused_until.map(|until| (until, Timer::Meter(self.id))),
+            valid_until.map(|until| (until, Timer::Identity(self.id))),
+        ];
+        timers.into_iter().flatten()
+    }
+
     /// Whether its client has sent so much lately that it is not read from for a while.
     pub(super) fn is_paused(&self) -> bool {
-        self.meter.as_ref().is_some_and(|meter| meter.is_paused())
+        self.meter.as_ref().is_some_and(|meter| meter.paused_until().is_some())
     }
 
     pub(super) fn open(&self) -> Option<&Open> {

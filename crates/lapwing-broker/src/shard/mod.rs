@@ -293,10 +293,9 @@ impl Shard {
     pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) {
         self.now = now;
         self.stat.bytes_received += bytes.len() as u64;
-        let Some(connection) = self.connection_mut(id) else { return };
-        let is_metered = connection.meter.is_some();
         let packets = self.stat.packets_received;
         let Some(connection) = self.connection_mut(id) else { return };
+        let is_metered = connection.meter.is_some();
         let mut input = bytes;
         if !connection.tail.is_empty() {
             connection.complete_tail(&mut input);
@@ -645,7 +644,7 @@ impl Shard {
         }
         self.timers.clear();
         for (_, connection) in self.connections.iter() {
-            self.timers.set(connection.timer, Timer::Connection(connection.id));
+            connection.timers().for_each(|(at, timer)| self.timers.set(at, timer));
         }
         for (_, session) in self.sessions.iter() {
             if let Some(expires) = session.expires {

@@ -147,6 +147,16 @@ fn a_client_that_sends_too_much_is_read_from_more_slowly() {
 }
 
 #[test]
+fn it_is_read_from_again_also_where_very_many_have_come_and_gone() {
+    let broker = Broker::with_limits(|limits| limits.byte_rate_maximum = 1000);
+    let client = broker.connect(V5, "a");
+    client.send_message(&message("t", &"x".repeat(10_000)));
+    (0..4000).for_each(|_| broker.connect(V5, "passing").disconnect());
+    broker.advance_s(20);
+    client.ping();
+}
+
+#[test]
 fn who_is_not_read_from_is_not_taken_for_silent() {
     let broker = Broker::with_limits(|limits| limits.byte_rate_maximum = 100);
     let mut connect = clean(V5, "a");

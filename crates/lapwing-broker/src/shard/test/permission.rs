@@ -326,6 +326,15 @@ fn a_connection_ends_with_the_proof_of_who_its_client_is() {
 }
 
 #[test]
+fn it_does_so_also_where_very_many_have_come_and_gone() {
+    let (broker, _) = guarded();
+    let short = broker.connect(V5, "short");
+    (0..4000).for_each(|_| broker.connect(V5, "passing").disconnect());
+    broker.advance_s(60);
+    short.expect_end(ReasonCode::MaximumConnectTime);
+}
+
+#[test]
 fn a_message_that_waits_on_the_disk_is_looked_at_as_well() {
     let rules = Arc::<Rules>::default();
     let broker = Broker::with(|setup| {
