@@ -3,13 +3,15 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use lapwing_broker::{Condition, Control, Dropped, PerQoS, PerReasonCode, Readiness, ShardStat, Stat};
+use lapwing_broker::{
+    Condition, Control, Dropped, MemoryStat, PerQoS, PerReasonCode, Pressure, Readiness, ShardStat, Stat,
+};
 use lapwing_proto::packet::{PacketType, QoS};
 
 use crate::exposition::{Exposition, MEDIA_TYPE};
 use crate::process::Process;
 use crate::router::Api;
-use crate::status::condition_name;
+use crate::status::{condition_name, pressure_name};
 
 /// What the broker counts, in Prometheus's text format. Needs no token if `admin.metrics_public` is set.
 #[utoipa::path(get, path = "/metrics", tag = "metrics",
@@ -45,6 +47,13 @@ fn broker(out: &mut Exposition, control: &Control) {
             all.map(|it| (format!("condition=\"{}\"", condition_name(it)), u8::from(it == condition)));
         let help = "Whether the store takes what is new (ready), only what makes it less (full), or nothing (failed).";
         out.gauges("lapwing_store_condition", help, values);
+    }
+    if let Some(MemoryStat { used, maximum, pressure }) = control.memory() {
+        out.gauge("lapwing_memory_used_bytes", "Memory that counts against the maximum.", used);
+        out.gauge("lapwing_memory_maximum_bytes", "Memory that the broker may take.", maximum);
+        let all = [Pressure::None, Pressure::Tight, Pressure::Short, Pressure::Exceeded];
+        let values = all.map(|it| (format!("pressure=\"{}\"", pressure_name(it)), u8::from(it == pressure)));
+        out.gauges("lapwing_memory_pressure", "How short memory is.", values);
     }
 }
 

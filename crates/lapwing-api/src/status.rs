@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use lapwing_broker::{Condition, Readiness};
+use lapwing_broker::{Condition, Pressure, Readiness};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -45,6 +45,16 @@ pub struct Status {
     /// Resident memory of the process in bytes; absent where the system does not say.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memory_bytes: Option<u64>,
+    /// Bytes that the broker counts against `memory_maximum_bytes`: what it has taken from the system's allocator, and the
+    /// program itself. Absent where there is no maximum.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_used_bytes: Option<u64>,
+    /// Bytes that the broker may take: `memory` of its configuration. Absent where there is no maximum.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_maximum_bytes: Option<u64>,
+    /// `enough`, `tight`, `short` or `exceeded`; absent where there is no maximum.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub memory_pressure: Option<String>,
     /// The shards, in their order.
     pub shards: Vec<ShardStatus>,
 }
@@ -67,7 +77,7 @@ pub struct ShardStatus {
     responses((status = 200, description = "Version, listeners, shards and counts.", body = Status)))]
 pub(crate) async fn status(State(api): State<Api>) -> Json<Status> {
     let control = &api.control;
-    let stat = control.stat();
+    let (stat, memory) = (control.stat(), control.memory());
     let shard = |shard: &lapwing_broker::ShardStat| ShardStatus {
         clients: shard.stat.clients,
         sessions: shard.stat.sessions,
@@ -95,8 +105,20 @@ pub(crate) async fn status(State(api): State<Api>) -> Json<Status> {
         messages_sent: stat.messages_sent.total(),
         messages_dropped: stat.messages_dropped.total(),
         memory_bytes: Process::now().resident_bytes,
+        memory_used_bytes: memory.map(|memory| memory.used as u64),
+        memory_maximum_bytes: memory.map(|memory| memory.maximum as u64),
+        memory_pressure: memory.map(|memory| pressure_name(memory.pressure).to_owned()),
         shards: control.shards().iter().map(shard).collect(),
     })
+}
+
+pub(crate) fn pressure_name(pressure: Pressure) -> &'static str {
+    match pressure {
+        Pressure::None => "enough",
+        Pressure::Tight => "tight",
+        Pressure::Short => "short",
+        Pressure::Exceeded => "exceeded",
+    }
 }
 
 pub(crate) fn condition_name(condition: Condition) -> &'static str {

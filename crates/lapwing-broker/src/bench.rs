@@ -236,7 +236,7 @@ impl Bench {
         let sharding = Sharding { count, neighbours: 0 };
         let stored = Stored::new(senders.len(), None, Sequence::default());
         let shared = Shared::new(
-            (limits, Explain::default()),
+            (limits, None, Explain::default()),
             &Default::default(),
             CompiledRules::default(),
             hooks,

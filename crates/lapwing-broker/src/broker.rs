@@ -19,6 +19,7 @@ use crate::hook::Hooks;
 use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Mail;
 use crate::mailbox::{MailboxSender, mailbox};
+use crate::memory::Memory;
 use crate::message::Message;
 use crate::remnant;
 use crate::rule::Rules;
@@ -45,6 +46,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// What it remembers so that it can be explained.
     pub explain: Explain,
+    /// How much memory it may take; `None` for as much as there is.
+    pub memory: Option<Memory>,
     /// Where it keeps what is to outlive it. Without, sessions and messages end with the process.
     pub store: Option<StoreConfig>,
 }
@@ -70,6 +73,7 @@ impl Default for Config {
             rules: Rules::default(),
             hooks: Hooks::default(),
             explain: Explain::default(),
+            memory: None,
             store: None,
         }
     }
@@ -150,7 +154,7 @@ impl Broker {
         let stored = Stored::new(senders.len(), store, first_sequence);
         stored.set_wall_clock(WallClock::read(clock));
         let shared = Shared::new(
-            (config.limits, config.explain),
+            (config.limits, config.memory, config.explain),
             &config.listener_limits,
             rules,
             config.hooks,

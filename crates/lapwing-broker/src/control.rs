@@ -3,6 +3,7 @@
 //! What belongs to a shard is asked for by mail, and the shard answers in its own time. Whoever asks waits, on a thread
 //! of its own, and no longer than [`ANSWER_TIMEOUT`]; the shard never does.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use crate::clock::Clock;
 use crate::explanation::{
     Cursor, Explanation, IncidentPage, IncidentSearch, Inquest, Question, Search, TrailPage, Watched,
 };
+use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Mail;
+use crate::memory::{Memory, MemoryStat};
 use crate::message::Message;
 use crate::shard::{Report, SessionId, SessionKey, Stat};
 use crate::shared::{Kept, ShardId, Shared, TooManyBans};
@@ -63,6 +66,9 @@ pub enum ControlError {
     /// The broker has stopped.
     #[error("the broker has stopped")]
     Stopped,
+    /// A limit cannot be what it was to be.
+    #[error("{0}")]
+    Limits(String),
     /// There are as many bans as there may be.
     #[error("there are 100,000 bans, and no more are kept")]
     TooManyBans,
@@ -199,6 +205,8 @@ pub(crate) enum Inquiry {
     Disconnect { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
     /// To look at what every client may do, by the rules as they are now.
     Renew { reply: SyncSender<Renewed> },
+    /// To go by the limits as they are configured now.
+    Limits { reply: SyncSender<()> },
     /// For some of its records, from this place on.
     Trail { search: Arc<Search>, from: Option<Cursor>, reply: SyncSender<TrailPage> },
     /// For what has happened to clients.
@@ -364,6 +372,29 @@ impl Control {
             all.unsubscribed += renewed.unsubscribed;
         }
         Ok(all)
+    }
+
+    /// Lets other limits hold from now on, and returns when they do. What has been agreed with clients that are connected (such as
+    /// their Receive Maximum), and how much is read from each of them, stays as it is until they connect again; connections that were not counted, since there was no limit on them,
+    /// are not counted now either. What there is beyond a limit stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Limits`] if one of them cannot be; then nothing has changed.
+    pub fn set_limits(
+        &self,
+        limits: Limits,
+        listeners: &BTreeMap<Arc<str>, ListenerLimits>,
+    ) -> Result<(), ControlError> {
+        limits.check().map_err(ControlError::Limits)?;
+        self.shared.set_limits(limits, listeners);
+        self.shared.shards().try_for_each(|shard| self.ask(shard, |reply| Inquiry::Limits { reply }))
+    }
+
+    /// How much memory the process takes; `None` where there is no end to what it may take.
+    pub fn memory(&self) -> Option<MemoryStat> {
+        let Memory { used, maximum } = self.shared.memory.as_ref()?;
+        Some(MemoryStat { used: used(), maximum: *maximum, pressure: self.shared.pressure() })
     }
 
     /// Publishes as [`Broker::publish`](crate::Broker::publish) does, and waits until the message is on its way to its

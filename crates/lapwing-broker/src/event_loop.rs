@@ -99,11 +99,7 @@ impl EventLoop {
             poll.registry().register(listener, Token(FIRST_LISTENER + index), Interest::READABLE)?;
         }
         let now = clock.now();
-        let pace = |listener: &Listener| {
-            let rate = shard.quota(listener.name()).connect_rate;
-            (rate > 0).then(|| Pace { allowance: Allowance::new(rate, now), rests_until: now })
-        };
-        let paces = listeners.iter().map(pace).collect();
+        let paces = paces(&shard, &listeners, now);
         Ok(Self {
             poll,
             shard,
@@ -144,6 +140,10 @@ impl EventLoop {
 
     fn turn(&mut self, events: &Events) {
         let now = self.clock.now();
+        self.shard.look_at_memory(now);
+        if self.shard.take_new_limits() {
+            self.paces = paces(&self.shard, &self.listeners, now);
+        }
         for event in events {
             self.note(event);
         }
@@ -455,6 +455,15 @@ impl EventLoop {
         }
         self.shard.lost(id, now);
     }
+}
+
+/// How fast each listener accepts.
+fn paces(shard: &Shard, listeners: &[Listener], now: Instant) -> Vec<Option<Pace>> {
+    let pace = |listener: &Listener| {
+        let rate = shard.quota(listener.name()).connect_rate;
+        (rate > 0).then(|| Pace { allowance: Allowance::new(rate, now), rests_until: now })
+    };
+    listeners.iter().map(pace).collect()
 }
 
 fn socket(sockets: &mut [Option<Socket>], id: ConnectionId) -> Option<&mut Socket> {

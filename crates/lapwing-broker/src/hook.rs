@@ -356,7 +356,7 @@ mod tests {
         let (limits, rules) = (Limits::default(), CompiledRules::default());
         let stored = Stored::new(1, None, lapwing_store::Sequence::default());
         let shared = Shared::new(
-            (limits, Explain::default()),
+            (limits, None, Explain::default()),
             &Default::default(),
             rules,
             hooks,

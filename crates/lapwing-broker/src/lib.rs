@@ -25,6 +25,7 @@ pub mod hook;
 mod limit;
 mod mail;
 mod mailbox;
+mod memory;
 mod message;
 mod origin;
 mod permit;
@@ -49,6 +50,7 @@ pub use explanation::{
 pub use lapwing_net::{Address, AddressError, ListenError, ListenerConfig, Network, NetworkError};
 pub use lapwing_store::Condition;
 pub use limit::{Limits, ListenerLimits, QueueOverflow};
+pub use memory::{Memory, MemoryStat, Pressure};
 pub use message::stored_topic;
 pub use rule::{AppliesTo, AutoSubscribe, Rewrite, Rules};
 pub use shard::{ConnectionId, Dropped, PerQoS, PerReasonCode, Stat};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use bytesize::ByteSize;
 use lapwing_auth::{Authentication, Permissions};
 use lapwing_broker::{Explain, Limits, ListenerConfig, ListenerLimits, Rules, Sharding};
 use schemars::JsonSchema;
@@ -22,7 +23,7 @@ use toml::{Table, Value};
 use listener::Listener;
 
 pub(crate) use self::difference::Difference;
-use crate::security;
+use crate::{memory, security};
 
 /// All that can be set. Every field has a default, and an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +32,11 @@ pub(crate) struct Config {
     /// The directory for what outlives the process, made if it is not there. None: `lapwing` in the directory that the
     /// environment names in `XDG_DATA_HOME`, or in `~/.local/share`.
     pub(crate) data: Option<PathBuf>,
+    /// How much memory the broker may take in all, as in `"512MiB"` or in bytes; at least 64 MiB, and 0 for as much as there is. When
+    /// it runs short, the broker keeps less ahead for clients that do not keep up, then refuses what would stay, and in the end
+    /// disconnects those who take most. None: three quarters of what the machine has, or its control group.
+    #[schemars(with = "Option<String>")]
+    pub(crate) memory: Option<ByteSize>,
     /// By names of your choice. None: the loopback addresses on port 1883.
     pub(crate) listeners: BTreeMap<String, Listener>,
     /// The admin channel: health, metrics and an HTTP API.
@@ -167,6 +173,7 @@ impl Config {
         self.listeners()?;
         security::config(self).check()?;
         self.admin.address()?;
+        memory::check(self)?;
         Ok(())
     }
 
@@ -181,6 +188,18 @@ impl Config {
     pub(crate) fn listener_limits(&self) -> BTreeMap<Arc<str>, ListenerLimits> {
         let limits = |(name, listener): (&String, &Listener)| (name.as_str().into(), listener.limits.clone());
         self.listeners.iter().map(limits).collect()
+    }
+}
+
+impl Config {
+    /// From here on the limits of another one hold, for the listeners that there are.
+    pub(crate) fn take_limits(&mut self, other: Self) {
+        self.limits = other.limits;
+        for (name, listener) in other.listeners {
+            if let Some(own) = self.listeners.get_mut(&name) {
+                own.limits = listener.limits;
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod exit;
 mod log;
+mod memory;
 mod prompt;
 mod reload;
 mod security;
@@ -37,6 +38,7 @@ enum Command {
     Passwd(command::passwd::Passwd),
     Acl(command::acl::Acl),
     Config(command::config::ConfigCommand),
+    Import(command::import::Import),
     Store(command::store::StoreCommand),
     Torture(command::torture::Torture),
 }
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Passwd(passwd) => passwd.run(),
         Command::Acl(acl) => acl.run(),
         Command::Config(config) => config.run(),
+        Command::Import(import) => import.run(),
         Command::Store(store) => return store.run(),
         Command::Torture(torture) => return torture.run(),
     };

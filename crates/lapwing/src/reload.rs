@@ -9,6 +9,7 @@ use lapwing_broker::Control;
 
 use crate::config::{Config, Difference};
 use crate::log::LogHandle;
+use crate::memory;
 
 /// Reads anew what can change while the broker runs.
 pub(crate) struct Reloader {
@@ -27,12 +28,17 @@ pub(crate) struct Source {
     pub(crate) settings: Vec<String>,
 }
 
-/// What holds as soon as it is read. Everything else needs a restart.
-const LIVE: [&str; 1] = ["log.level"];
+/// What holds as soon as it is read, as keys and beginnings of keys. Everything else needs a restart.
+const LIVE: [&str; 2] = ["log.level", "limits."];
+
+fn is_live(key: &str) -> bool {
+    let is_of_listener = key.starts_with("listeners.") && key.contains(".limits.");
+    is_of_listener || LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
+}
 
 impl Source {
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
-        Config::load(self.file.as_deref(), &self.settings)
+        Config::load(self.file.as_deref(), &self.settings).map(memory::fit)
     }
 }
 
@@ -54,9 +60,10 @@ impl Reloader {
         next.check()?;
         let differences = Difference::between(&current, &next)?;
         let (live, waiting): (Vec<_>, Vec<_>) =
-            differences.iter().partition(|difference| LIVE.contains(&&*difference.key));
+            differences.iter().partition(|difference| is_live(&difference.key));
         let changes = self.security.reload()?;
         self.log.set(next.log.level);
+        self.control.set_limits(next.limits.clone(), &next.listener_limits())?;
         // Each listener's by themselves: what is wrong with one is in the log.
         self.control.refresh_certificates(true);
         let renewed = self.control.rules_changed()?;
@@ -67,6 +74,7 @@ impl Reloader {
         let needs_restart = waiting.into_iter().map(Difference::text).collect();
         // What needs a restart is said each time until then.
         current.log.level = next.log.level;
+        current.take_limits(next);
         Ok(Reloaded {
             changed,
             needs_restart,

@@ -58,11 +58,14 @@ impl Files {
 
     fn configuration(&self, level: &str, receive_maximum: u32) {
         let (users, rules) = (self.text("users.toml"), self.text("acl.toml"));
+        // Something that needs a restart, beside what does not.
+        let explain = if receive_maximum == 1024 { 8_388_608 } else { 1_000_000 };
         self.write(
             "lapwing.toml",
             &format!(
                 "[authentication.password]\nfile = {users:?}\n[permissions]\nfile = {rules:?}\n\
-                 [log]\nlevel = {level:?}\n[limits]\nreceive_maximum = {receive_maximum}\n"
+                 [log]\nlevel = {level:?}\n[limits]\nreceive_maximum = {receive_maximum}\n\
+                 [explain]\nmemory_bytes = {explain}\n"
             ),
         );
     }
@@ -112,7 +115,8 @@ fn what_is_different_holds_from_now_on_and_what_needs_a_restart_is_said() {
         "log.level: \"info\" → \"debug\"\n",
         "+ user \"carl\"\n",
         "- user \"bert\"\n",
-        "needs a restart: limits.receive_maximum: 1024 → 100\n",
+        "limits.receive_maximum: 1024 → 100\n",
+        "needs a restart: explain.memory_bytes: 8388608 → 1000000\n",
         "2 clients looked at, 1 disconnected, 1 subscriptions removed\n",
     ] {
         assert!(text.contains(expected), "no {expected:?} in {text}");
@@ -129,7 +133,7 @@ fn what_is_different_holds_from_now_on_and_what_needs_a_restart_is_said() {
     // What needs a restart is said until then.
     let json: Value = serde_json::from_str(&printed(&files.reload(&broker, &["--json"]))).expect("JSON");
     assert_eq!(json["changed"], Value::Array(Vec::new()));
-    assert_eq!(json["needs_restart"][0], "limits.receive_maximum: 1024 → 100");
+    assert_eq!(json["needs_restart"][0], "explain.memory_bytes: 8388608 → 1000000");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Shard {
         let shared = &self.shared;
         let (peer, listener) = (origin.peer, &*origin.listener);
         let address = (!origin.is_proxied).then(|| peer.ip());
-        match shared.admission.admit(address, listener, &shared.limits, self.now) {
+        match shared.admission.admit(address, listener, &self.limits, self.now) {
             Ok(seat) => Some(seat),
             Err(turned) => {
                 self.turn_away(peer, listener, &turned);
@@ -72,7 +72,7 @@ impl Shard {
         connection.origin.seat = None;
         let (peer, listener) = (connection.origin.peer, Arc::clone(&connection.origin.listener));
         let shared = &self.shared;
-        match shared.admission.admit(Some(peer.ip()), &listener, &shared.limits, self.now) {
+        match shared.admission.admit(Some(peer.ip()), &listener, &self.limits, self.now) {
             Ok(seat) => {
                 if let Some(connection) = self.connection_mut(id) {
                     connection.origin.seat = seat;
@@ -124,7 +124,7 @@ impl Shard {
         &self,
         mut properties: impl Iterator<Item = UserProperty<'a>>,
     ) -> bool {
-        properties.nth(self.shared.limits.user_properties_maximum.into()).is_some()
+        properties.nth(self.limits.user_properties_maximum.into()).is_some()
     }
 
     /// Why a client that asks to be let in is kept out, if it is.
@@ -136,7 +136,7 @@ impl Shard {
 
     /// Whether a client that is let in comes too often; then it is refused.
     pub(super) fn flapping(&mut self, client_id: &str) -> Option<(ReasonCode, String)> {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let count = self.shared.admission.note_arrival(client_id, limits, self.now)?;
         let (window, ban) = (limits.flapping_window_s, limits.flapping_ban_s);
         let reason =

@@ -108,7 +108,7 @@ impl Shard {
 
     /// Why a will cannot be kept, if it cannot `[MQTT-3.2.2-12]`, `[MQTT-3.2.2-13]`.
     fn will_fault(&self, will: &WillPacket<'_>) -> Option<(ReasonCode, &'static str)> {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         if will.qos > limits.qos() {
             return Some((ReasonCode::QoSNotSupported, "the will has a QoS above the maximum"));
         }
@@ -191,6 +191,10 @@ impl Shard {
         };
         let key = SessionKey::new(&identity, client_id);
         let shared = Arc::clone(&self.shared);
+        if self.limits.is_short() && shared.registry.session(&key).is_none() {
+            let reason = "the broker is short of memory";
+            return self.refuse(id, applicant, ReasonCode::QuotaExceeded, reason);
+        }
         match shared.registry.place(&key, || shared.choose_shard(self.now)) {
             Err(TooMany) => {
                 self.refuse(id, applicant, ReasonCode::QuotaExceeded, "there are too many sessions");
@@ -269,7 +273,7 @@ impl Shard {
         }
         let mark = self.ledger.mark();
         let (session_id, session_present) = self.find_session(key, connect);
-        let limit = self.shared.limits.session_expiry_maximum_s;
+        let limit = self.limits.session_expiry_maximum_s;
         let Some(session) = self.session_mut(session_id) else { return };
         session.connection = Some(id);
         session.expires = None;
@@ -371,7 +375,7 @@ impl Shard {
             self.end_session(existing); // [MQTT-3.1.2-4]
         }
         let serial = self.next_serial();
-        let limit = shared.limits.session_expiry_maximum_s;
+        let limit = self.limits.session_expiry_maximum_s;
         let is_lasting = requested_expiry(connect, limit).min(limit) > 0;
         let number = is_lasting.then(|| self.ledger.next_session()).flatten();
         let entry = self.sessions.vacant_entry();
@@ -397,7 +401,7 @@ impl Shard {
 
     /// Whether a session would be stored for a client that is not stored yet.
     fn needs_new_stored_session(&self, key: &SessionKey, connect: &Connect<'_>) -> bool {
-        let limit = self.shared.limits.session_expiry_maximum_s;
+        let limit = self.limits.session_expiry_maximum_s;
         let goes_on = !connect.clean_start && self.shared.registry.session(key).is_some();
         requested_expiry(connect, limit).min(limit) > 0 && !goes_on
     }
@@ -416,7 +420,7 @@ impl Shard {
 
     /// What holds for the connection, from what the client asks for and what the limits allow.
     fn agree(&self, connect: &Connect<'_>) -> Link {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let is_v5 = connect.version == ProtocolVersion::V5;
         let own = LinkLimits {
             // Clients before 5.0 cannot know that there is a limit.
@@ -450,7 +454,7 @@ impl Shard {
     fn connack<'a>(&self, connect: &Connect<'a>, link: &Link, client_id: &'a str) -> ConnAck<'a> {
         let mut connack = ConnAck::new(false, ReasonCode::Success);
         let properties = &mut connack.properties;
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let requested = requested_expiry(connect, limits.session_expiry_maximum_s);
         let maximum = limits.session_expiry_maximum_s;
         properties.session_expiry_interval = (requested > maximum).then_some(maximum);

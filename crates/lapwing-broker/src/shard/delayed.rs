@@ -38,7 +38,8 @@ struct Held {
 impl Shard {
     /// Keeps a message until its delay has passed. `publish` has its real topic.
     pub(super) fn delay(&mut self, publish: &Publish<'_>, delay_s: u32, origin: SessionId) -> ReasonCode {
-        let Shared { limits, delayed: total, delayed_bytes: total_bytes, .. } = &*self.shared;
+        let Shared { delayed: total, delayed_bytes: total_bytes, .. } = &*self.shared;
+        let limits = &self.limits;
         let is_full = total.load(Ordering::Relaxed) >= limits.delayed_messages_maximum
             || total_bytes.load(Ordering::Relaxed) >= limits.delayed_bytes_maximum;
         if is_full || limits.delay_maximum_s == 0 || delay_s > limits.delay_maximum_s || self.ledger.is_full()

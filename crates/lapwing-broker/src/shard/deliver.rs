@@ -318,7 +318,7 @@ impl Shard {
 
     pub(super) fn deliver(&mut self, target: &Target, distribution: &mut Distribution<'_>) {
         self.spent += DELIVERY_COST;
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let Stat { messages_sent: sent, messages_dropped: dropped, .. } = &mut self.stat;
         let qos = distribution.publish.qos.min(target.qos);
         let (trace, now) = (distribution.trace, self.now);
@@ -404,7 +404,7 @@ impl Shard {
     /// delivery is dropped.
     pub(super) fn enqueue(&mut self, id: SessionId, delivery: Delivery) {
         let Some(session) = self.sessions.get_mut(id.index()) else { return };
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         let dropped = &mut self.stat.messages_dropped;
         let before = session.window().1;
         while session.is_queue_overfull(limits) {
@@ -460,7 +460,7 @@ impl Shard {
         };
         let before = connection.outbox.len();
         let window_before = session.window().1;
-        let maximum = self.shared.limits.outbox_bytes_maximum;
+        let maximum = self.limits.outbox_bytes_maximum;
         let stat = &mut self.stat;
         while connection.outbox.len() <= maximum {
             let Some(resend) = session.resend() else { break };
@@ -477,7 +477,7 @@ impl Shard {
                 self.trail.settle(record, DeliveryState::TooLarge, self.now);
             }
         }
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         while connection.outbox.len() <= maximum && session.may_send(limits) {
             let Some(mut delivery) = session.dequeue() else { break };
             if delivery.message.is_expired(self.now) {

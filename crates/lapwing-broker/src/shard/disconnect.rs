@@ -31,7 +31,7 @@ pub(super) enum End {
 
 impl Shard {
     pub(super) fn handle_disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect<'_>) {
-        let limit = self.shared.limits.session_expiry_maximum_s;
+        let limit = self.limits.session_expiry_maximum_s;
         let Some(session_id) = self.open_mut(id).map(|open| open.session) else { return };
         let Some(session) = self.session_mut(session_id) else { return };
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
@@ -225,7 +225,7 @@ impl Shard {
     /// `[MQTT-3.1.2-22]`; otherwise it is set anew.
     pub(super) fn check_connection(&mut self, id: ConnectionId) {
         let now = self.now;
-        let connect_timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
+        let connect_timeout = Duration::from_secs(self.limits.connect_timeout_s.into());
         let Some(connection) = self.connection(id) else { return };
         if connection.timer > now {
             return; // it was set anew, to an earlier time, and has fired then

@@ -13,13 +13,13 @@ use crate::shared::{OwnMessages, Target};
 impl Shard {
     /// Lets publishers know if a session's queue has become full, or is not full any more.
     pub(super) fn note_fullness(&mut self, id: SessionId) {
-        if self.shared.limits.queue_overflow != QueueOverflow::Refuse {
+        if self.limits.queue_overflow != QueueOverflow::Refuse {
             return;
         }
         let Some(session) = self.sessions.get_mut(id.index()).filter(|session| session.id == id) else {
             return;
         };
-        let is_full = session.is_queue_full(&self.shared.limits);
+        let is_full = session.is_queue_full(&self.limits);
         if std::mem::replace(&mut session.is_refusing, is_full) != is_full {
             self.shared.full_queues.set(id, is_full);
         }

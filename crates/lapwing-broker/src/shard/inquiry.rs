@@ -26,6 +26,10 @@ impl Shard {
             Inquiry::Disconnect { key, reply } => {
                 let _ = reply.try_send(self.disconnect_client(&key));
             }
+            Inquiry::Limits { reply } => {
+                self.take_limits();
+                let _ = reply.try_send(());
+            }
             Inquiry::Renew { reply } => self.renew_permits(reply),
             Inquiry::Trail { search, from, reply } => {
                 let _ = reply.try_send(self.search_trail(&search, from));

@@ -21,6 +21,7 @@ mod handover;
 mod incident;
 mod inquiry;
 mod ledger;
+mod memory;
 mod outbox;
 mod packet;
 mod permission;
@@ -81,6 +82,7 @@ use crate::clock::WallClock;
 use crate::hook::{Client, Event};
 use crate::mail::Mail;
 use crate::mailbox::Mailbox;
+use crate::memory::{Bounds, Pressure};
 use crate::origin::Origin;
 use crate::rate::Rate;
 use crate::shared::{ShardId, Shared};
@@ -150,6 +152,10 @@ impl SessionId {
 pub(crate) struct Shard {
     id: ShardId,
     shared: Arc<Shared>,
+    /// What holds at the moment.
+    limits: Bounds,
+    /// Whether they have been configured anew, and the event loop does not know.
+    has_new_limits: bool,
     mailbox: Mailbox,
     /// Mail that has been taken out, and waits for a turn that has time for it.
     mail: VecDeque<Mail>,
@@ -191,6 +197,7 @@ pub(crate) struct Shard {
     faults: Rate,
     arrivals: Rate,
     overflows: Rate,
+    shortages: Rate,
 }
 
 /// What a turn may cost before it lets outboxes be written, in bytes: a few packets in one read can be messages to
@@ -245,6 +252,9 @@ impl Shard {
             faults: lines(10),
             arrivals: lines(20),
             overflows: lines(5),
+            shortages: lines(1),
+            has_new_limits: false,
+            limits: Bounds::new(&shared.limits(), shared.memory.as_ref(), Pressure::None),
             shared,
         }
     }
@@ -264,7 +274,7 @@ impl Shard {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId { index: entry.key() as u32, serial };
         entry.insert(Connection { meter, ..Connection::new(id, origin, now) });
-        let timeout = Duration::from_secs(self.shared.limits.connect_timeout_s.into());
+        let timeout = Duration::from_secs(self.limits.connect_timeout_s.into());
         self.set_connection_timer(id, now + timeout);
         id
     }
@@ -307,6 +317,9 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.tail.extend_from_slice(input);
         }
+        if self.limits.is_short() {
+            self.refuse_large(id);
+        }
         if is_metered {
             self.meter(id, bytes.len() as u64, self.stat.packets_received - packets);
         }
@@ -337,7 +350,7 @@ impl Shard {
 
     fn handle_frames(&mut self, id: ConnectionId, input: &mut &[u8]) {
         while let Some(connection) = self.connection(id) {
-            let limits = &self.shared.limits;
+            let limits = &self.limits;
             let maximum = match connection.phase {
                 Phase::AwaitingConnect if input.starts_with(&[TLS_HANDSHAKE]) => {
                     let fault = "this looks like TLS, which this listener does not speak";
@@ -510,7 +523,7 @@ impl Shard {
     pub(crate) fn wants_bytes(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.connection(id) else { return false };
         // Who does not read the answers must not go on asking.
-        let is_behind = connection.outbox.len() / 2 > self.shared.limits.outbox_bytes_maximum;
+        let is_behind = connection.outbox.len() / 2 > self.limits.outbox_bytes_maximum;
         let is_listening =
             matches!(connection.phase, Phase::AwaitingConnect | Phase::Exchanging(_) | Phase::Open(_));
         is_listening && !is_behind && !connection.is_unfinished && !connection.is_paused()

@@ -50,6 +50,11 @@ impl BufferPool {
         Some(buffer)
     }
 
+    /// Gives all of it back to the system.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         if capacity >= FIRST_CAPACITY && self.bytes + capacity <= POOL_BYTES_MAXIMUM {
@@ -118,6 +123,11 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many bytes it takes, written and not.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Throws away what has not been written.

@@ -166,7 +166,7 @@ impl Shard {
         name: TopicName<'_>,
         is_known: bool,
     ) -> Option<(ReasonCode, &'static str)> {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         if !publish.properties.subscription_identifiers.is_empty() {
             // [MQTT-3.3.4-6]
             return Some((ReasonCode::ProtocolError, "a client's PUBLISH with a subscription identifier"));
@@ -501,7 +501,7 @@ pub(super) fn is_own(name: TopicName<'_>) -> bool {
 }
 
 fn is_allowed_depth(shared: &Shared, topic: &str) -> bool {
-    let maximum = usize::from(shared.limits.topic_levels_maximum);
+    let maximum = shared.topic_levels_maximum();
     // Every level takes a byte for its separator: most topics need not be counted.
     topic.len() < maximum || memchr::memchr_iter(b'/', topic.as_bytes()).count() < maximum
 }

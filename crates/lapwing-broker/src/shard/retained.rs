@@ -56,7 +56,7 @@ impl Shard {
     ) -> Result<usize, NoRoom> {
         let shared = Arc::clone(&self.shared);
         let mut retained = shared.retained.lock();
-        let kept = retained.set(message, &shared.limits, self.now).ok_or(NoRoom)?;
+        let kept = retained.set(message, &self.limits, self.now).ok_or(NoRoom)?;
         shared.retained.note_expiry(&retained);
         let Some(name) = message.topic else { return Ok(0) };
         let found = self.routes.route(name);

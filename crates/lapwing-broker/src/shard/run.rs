@@ -35,7 +35,7 @@ impl Shard {
         }
         let left = RUN_COST.min(TURN_BUDGET.saturating_sub(self.spent));
         let limit = RunLimit {
-            packet_size: self.shared.limits.packet_size_maximum.min(COPIED_MAXIMUM as u32),
+            packet_size: self.limits.packet_size_maximum.min(COPIED_MAXIMUM as u32),
             cost: (left / known.route().width().max(1)).min(RUN_BYTES),
             packet_cost: DELIVERY_COST,
         };
@@ -149,7 +149,7 @@ impl Shard {
         let needs_own = is_v5 && (target.details.is_some() || open.link.takes_aliases());
         let is_same = (run.version == ProtocolVersion::V5) == is_v5;
         let fits = run.largest <= open.link.peer.maximum_packet_size
-            && connection.outbox.len() + run.bytes.len() <= self.shared.limits.outbox_bytes_maximum;
+            && connection.outbox.len() + run.bytes.len() <= self.limits.outbox_bytes_maximum;
         if needs_own || !is_same || !fits {
             return None;
         }

@@ -12,6 +12,7 @@ use super::stored_session::StoredSession;
 use super::{ConnectionId, RecordId, SessionId};
 use crate::hook::{Client, Identity};
 use crate::limit::{Limits, QueueOverflow};
+use crate::memory::Bounds;
 use crate::message::{Delivery, Message};
 
 /// What outlives a connection.
@@ -220,7 +221,10 @@ impl Session {
 
     /// Whether a message that has been accepted has no place in the queue. Where publishers are refused there is one for
     /// what was on its way when the queue became full.
-    pub(super) fn is_queue_overfull(&self, limits: &Limits) -> bool {
+    pub(super) fn is_queue_overfull(&self, limits: &Bounds) -> bool {
+        if self.stored.is_none() && self.queue_bytes() >= limits.memory_queue_bytes() {
+            return true;
+        }
         let factor = if limits.queue_overflow == QueueOverflow::Refuse { 2 } else { 1 };
         self.has_queued(
             limits.queue_messages_maximum.saturating_mul(factor),

@@ -131,7 +131,7 @@ impl Shard {
             self.trail.dropped(trace, id, qos, DeliveryState::SessionEnded, self.now);
             return false;
         };
-        if session.is_queue_overfull(&self.shared.limits) && !self.make_room(id) {
+        if session.is_queue_overfull(&self.limits) && !self.make_room(id) {
             return true; // nor is there room for it where it is counted and dropped
         }
         let has_room = self.has_window(id);
@@ -155,7 +155,7 @@ impl Shard {
 
     /// Whether another message of a session may be in memory.
     fn has_window(&mut self, id: SessionId) -> bool {
-        let maximum = self.shared.limits.queue_memory_bytes / self.shared.mailboxes.len();
+        let maximum = self.limits.queue_memory_bytes / self.shared.mailboxes.len();
         let used = self.ledger.window_bytes;
         let Some(session) = self.session_mut(id) else { return false };
         let (messages, bytes) = session.window();
@@ -165,11 +165,10 @@ impl Shard {
 
     /// Drops something of a full queue; whether another message may be put there.
     fn make_room(&mut self, id: SessionId) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let limits = &shared.limits;
-        self.drop_expired(id, |session| session.is_queue_overfull(limits));
+        let limits = self.limits.clone();
+        self.drop_expired(id, |session| session.is_queue_overfull(&limits));
         let Some(session) = self.sessions.get_mut(id.index()) else { return false };
-        let is_full = session.is_queue_overfull(limits);
+        let is_full = session.is_queue_overfull(&limits);
         if is_full && limits.queue_overflow == QueueOverflow::DropOldest {
             self.drop_oldest(id);
             return true;

@@ -48,7 +48,7 @@ impl Shard {
             return;
         }
         let identifier = subscribe.properties.subscription_identifier;
-        let qos_maximum = self.shared.limits.qos();
+        let qos_maximum = self.limits.qos();
         let subscriptions = subscribe.subscriptions.iter();
         let wanted =
             subscriptions.map(|subscription| self.permit(id, &subscription, identifier)).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ impl Shard {
 
     /// Whether a packet has more filters than are allowed; then its connection is ended.
     fn has_too_many<T>(&mut self, id: ConnectionId, mut filters: impl Iterator<Item = T>) -> bool {
-        let maximum = self.shared.limits.packet_filters_maximum;
+        let maximum = self.limits.packet_filters_maximum;
         let has_too_many = filters.nth(maximum).is_some();
         if has_too_many {
             let fault = format!("more than {maximum} filters in one packet");
@@ -95,7 +95,7 @@ impl Shard {
 
     /// What a subscription is refused with that uses what is not available.
     fn unavailable(&self, filter: TopicFilter<'_>, has_identifier: bool) -> Option<ReasonCode> {
-        let limits = &self.shared.limits;
+        let limits = &self.limits;
         if has_identifier && !limits.subscription_identifier_available {
             Some(ReasonCode::SubscriptionIdentifiersNotSupported)
         } else if !limits.wildcard_subscription_available && filter.has_wildcard() {
@@ -180,7 +180,7 @@ impl Shard {
         mut subscribed: Subscribed,
         is_limited: bool,
     ) -> Result<Option<Replay>, ReasonCode> {
-        let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = self.shared.limits;
+        let Limits { subscriptions_maximum, subscription_bytes_maximum, .. } = *self.limits;
         let session = self.session_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
         let is_full = session.filters.len() >= subscriptions_maximum
             || session.filter_bytes + size(filter.as_filter()) > subscription_bytes_maximum;
@@ -188,7 +188,7 @@ impl Shard {
             return Err(ReasonCode::QuotaExceeded);
         }
         let name = filter.as_filter();
-        subscribed.options.qos = subscribed.options.qos.min(self.shared.limits.qos());
+        subscribed.options.qos = subscribed.options.qos.min(self.limits.qos());
         if session_id.is_stored() && (self.ledger.is_full() || name.as_str().len() > FILTER_MAXIMUM) {
             return Err(ReasonCode::QuotaExceeded);
         }

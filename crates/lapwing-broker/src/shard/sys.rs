@@ -69,9 +69,15 @@ impl Shard {
         self.publish_sys();
     }
 
+    /// The interval may be another one.
+    pub(super) fn restart_sys(&mut self) {
+        self.sys.due = None;
+        self.publish_sys();
+    }
+
     /// The interval is over.
     pub(super) fn publish_sys(&mut self) {
-        let interval_s = self.shared.limits.sys_interval_s;
+        let interval_s = self.limits.sys_interval_s;
         // A timer may be left over from one that was set anew.
         if interval_s == 0 || self.sys.due.is_some_and(|due| due > self.now) {
             return;

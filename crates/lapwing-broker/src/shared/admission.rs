@@ -25,10 +25,8 @@ pub(crate) struct Admission {
     /// How many there are, so that nobody need look where there is none.
     count: AtomicUsize,
     seats: Arc<Seats>,
-    listeners: HashMap<Arc<str>, Quota>,
-    /// For listeners that have nothing of their own.
-    quota: Quota,
-    flapping: Option<Mutex<Flapping>>,
+    quotas: RwLock<Quotas>,
+    flapping: Mutex<Flapping>,
 }
 
 /// What holds for the connections of a listener.
@@ -42,6 +40,45 @@ pub(crate) struct Quota {
     /// Packets and bytes that are read from each in a second; 0 for any number.
     pub(crate) packet_rate: u32,
     pub(crate) byte_rate: u32,
+}
+
+#[derive(Debug)]
+struct Quotas {
+    listeners: HashMap<Arc<str>, Quota>,
+    /// For listeners that have nothing of their own.
+    all: Quota,
+}
+
+impl Quotas {
+    fn new(limits: &Limits, listeners: &BTreeMap<Arc<str>, ListenerLimits>) -> Self {
+        let all = Quota {
+            place: 0,
+            connections_maximum: 0,
+            connect_rate: limits.connect_rate_maximum,
+            packet_rate: limits.packet_rate_maximum,
+            byte_rate: limits.byte_rate_maximum,
+        };
+        let quota = |(place, (name, own)): (usize, (&Arc<str>, &ListenerLimits))| {
+            let quota = Quota {
+                place: place + 1,
+                connections_maximum: own.connections_maximum.unwrap_or(0),
+                connect_rate: own.connect_rate_maximum.unwrap_or(all.connect_rate),
+                packet_rate: own.packet_rate_maximum.unwrap_or(all.packet_rate),
+                byte_rate: own.byte_rate_maximum.unwrap_or(all.byte_rate),
+            };
+            (Arc::clone(name), quota)
+        };
+        Self { listeners: listeners.iter().enumerate().map(quota).collect(), all }
+    }
+
+    /// Takes the values of other ones for the listeners that there are, which keep their places.
+    fn update(&mut self, other: &Self) {
+        self.all = other.all;
+        for (name, quota) in &mut self.listeners {
+            let next = other.listeners.get(name).unwrap_or(&other.all);
+            *quota = Quota { place: quota.place, ..*next };
+        }
+    }
 }
 
 /// A ban, as it is kept.
@@ -111,38 +148,27 @@ pub(crate) struct Seat {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits, listeners: &BTreeMap<Arc<str>, ListenerLimits>) -> Self {
-        let all = Quota {
-            place: 0,
-            connections_maximum: 0,
-            connect_rate: limits.connect_rate_maximum,
-            packet_rate: limits.packet_rate_maximum,
-            byte_rate: limits.byte_rate_maximum,
-        };
-        let quota = |(place, (name, own)): (usize, (&Arc<str>, &ListenerLimits))| {
-            let quota = Quota {
-                place: place + 1,
-                connections_maximum: own.connections_maximum.unwrap_or(0),
-                connect_rate: own.connect_rate_maximum.unwrap_or(all.connect_rate),
-                packet_rate: own.packet_rate_maximum.unwrap_or(all.packet_rate),
-                byte_rate: own.byte_rate_maximum.unwrap_or(all.byte_rate),
-            };
-            (Arc::clone(name), quota)
-        };
-        let listeners: HashMap<_, _> = listeners.iter().enumerate().map(quota).collect();
-        let by_listener = (0..=listeners.len()).map(|_| AtomicUsize::new(0)).collect();
+        let quotas = Quotas::new(limits, listeners);
+        let by_listener = (0..=quotas.listeners.len()).map(|_| AtomicUsize::new(0)).collect();
         Self {
             bans: RwLock::default(),
             count: AtomicUsize::new(0),
             seats: Arc::new(Seats { by_listener, ..Seats::default() }),
-            listeners,
-            quota: all,
-            flapping: (limits.flapping_connects_maximum > 0).then(Mutex::default),
+            quotas: RwLock::new(quotas),
+            flapping: Mutex::default(),
         }
     }
 
     /// What holds for the connections of a listener.
     pub(crate) fn quota(&self, listener: &str) -> Quota {
-        self.listeners.get(listener).copied().unwrap_or(self.quota)
+        let quotas = self.quotas.read().unwrap_or_else(PoisonError::into_inner);
+        quotas.listeners.get(listener).copied().unwrap_or(quotas.all)
+    }
+
+    /// The limits have been configured anew. Connections that were not counted so far are not counted from now on either.
+    pub(crate) fn set_limits(&self, limits: &Limits, listeners: &BTreeMap<Arc<str>, ListenerLimits>) {
+        let next = Quotas::new(limits, listeners);
+        self.quotas.write().unwrap_or_else(PoisonError::into_inner).update(&next);
     }
 
     /// Lets a connection in, or says why not. Its address counts where it is known. It counts for as long as the seat is there; `None` where nobody counts.
@@ -188,7 +214,10 @@ impl Admission {
     /// A client has come whose session is on this broker. Whether it comes so often that it is kept out from now on: then how
     /// often, and for how long.
     pub(crate) fn note_arrival(&self, client_id: &str, limits: &Limits, now: Instant) -> Option<u32> {
-        let mut flapping = self.flapping.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        if limits.flapping_connects_maximum == 0 {
+            return None;
+        }
+        let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
         let window = Duration::from_secs(limits.flapping_window_s.into());
         let count = flapping.note(client_id, window, now);
         if count <= limits.flapping_connects_maximum {

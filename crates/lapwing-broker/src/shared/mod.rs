@@ -30,10 +30,11 @@ use crate::hook::Hooks;
 use crate::limit::{Limits, ListenerLimits};
 use crate::mail::Batch;
 use crate::mailbox::MailboxSender;
+use crate::memory::{Memory, Pressure};
 use crate::rule::CompiledRules;
 use crate::shard::{Report, Stat};
 use crate::sharding::Sharding;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, RwLock};
 
 /// Names a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +48,12 @@ impl ShardId {
 
 /// What all shards have in common.
 pub(crate) struct Shared {
-    pub(crate) limits: Limits,
+    /// As they are configured. What holds at the moment is known to each shard.
+    limits: RwLock<Arc<Limits>>,
+    /// Which of them is asked for where no shard is at hand.
+    topic_levels_maximum: AtomicUsize,
+    /// How much memory there is, if it has an end.
+    pub(crate) memory: Option<Memory>,
     pub(crate) rules: CompiledRules,
     pub(crate) hooks: Hooks,
     pub(crate) explain: Explain,
@@ -67,6 +73,8 @@ pub(crate) struct Shared {
     /// Sessions that a shard gets before the next one gets its first.
     neighbours: usize,
     loads: Vec<Load>,
+    /// How short of memory each shard has found the process, as [`Pressure`] counts.
+    pressures: Vec<AtomicU32>,
     reports: Vec<Mutex<Report>>,
     /// Whether the broker is stopping, or a shard has ended: who asks would get no answer.
     pub(crate) is_stopping: AtomicBool,
@@ -93,7 +101,7 @@ const SPARE_BATCHES: usize = 8;
 impl Shared {
     /// For as many shards as there are `mailboxes`, one at least.
     pub(crate) fn new(
-        (limits, explain): (Limits, Explain),
+        (limits, memory, explain): (Limits, Option<Memory>, Explain),
         listeners: &BTreeMap<Arc<str>, ListenerLimits>,
         rules: CompiledRules,
         hooks: Hooks,
@@ -105,7 +113,9 @@ impl Shared {
         Self {
             admission: Admission::new(&limits, listeners),
             registry: Registry::new(count, limits.sessions_maximum),
-            limits,
+            topic_levels_maximum: AtomicUsize::new(limits.topic_levels_maximum.into()),
+            limits: RwLock::new(Arc::new(limits)),
+            memory,
             rules,
             hooks,
             explain,
@@ -118,10 +128,41 @@ impl Shared {
             mailboxes,
             neighbours: sharding.neighbours,
             loads: (0..count).map(|_| Load::default()).collect(),
+            pressures: (0..count).map(|_| AtomicU32::new(0)).collect(),
             reports: (0..count).map(|_| Mutex::default()).collect(),
             is_stopping: AtomicBool::new(false),
             spare: Mutex::default(),
         }
+    }
+
+    /// The limits as they are configured.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Configures the limits anew; each shard must be told.
+    pub(crate) fn set_limits(&self, limits: Limits, listeners: &BTreeMap<Arc<str>, ListenerLimits>) {
+        self.admission.set_limits(&limits, listeners);
+        self.registry.set_maximum(limits.sessions_maximum);
+        self.topic_levels_maximum.store(limits.topic_levels_maximum.into(), Ordering::Relaxed);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+
+    /// Levels of a topic name or filter.
+    pub(crate) fn topic_levels_maximum(&self) -> usize {
+        self.topic_levels_maximum.load(Ordering::Relaxed)
+    }
+
+    /// How short of memory a shard has found the process.
+    pub(crate) fn set_pressure(&self, shard: ShardId, pressure: Pressure) {
+        self.pressures[shard.index()].store(pressure as u32, Ordering::Relaxed);
+    }
+
+    /// How short of memory the process is.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let most = self.pressures.iter().map(|pressure| pressure.load(Ordering::Relaxed)).max();
+        let all = [Pressure::None, Pressure::Tight, Pressure::Short, Pressure::Exceeded];
+        all.into_iter().find(|&pressure| Some(pressure as u32) == most).unwrap_or_default()
     }
 
     /// All shards.

@@ -20,7 +20,7 @@ pub(crate) struct Registry {
     /// Entries, by shard.
     counts: Vec<AtomicUsize>,
     count: AtomicUsize,
-    maximum: usize,
+    maximum: AtomicUsize,
 }
 
 /// So that a map which grows holds up few.
@@ -45,8 +45,13 @@ impl Registry {
             hasher: HashBuilder::default(),
             counts: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             count: AtomicUsize::new(0),
-            maximum,
+            maximum: AtomicUsize::new(maximum),
         }
+    }
+
+    /// From now on there may be so many sessions. Those that there are stay.
+    pub(crate) fn set_maximum(&self, maximum: usize) {
+        self.maximum.store(maximum, Ordering::Relaxed);
     }
 
     /// The shard that a CONNECT goes to: that of its session, or for a new session the one that `choose` gives. It
@@ -62,7 +67,7 @@ impl Registry {
             entry.references += 1;
             return Ok(entry.shard);
         }
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.maximum {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.maximum.load(Ordering::Relaxed) {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(TooMany);
         }

@@ -54,6 +54,12 @@ impl AtomicBool {
     }
 }
 
+impl AtomicU32 {
+    pub(crate) fn new(value: u32) -> Self {
+        Self(atomic::AtomicU32::new(value))
+    }
+}
+
 impl AtomicU64 {
     pub(crate) fn new(value: u64) -> Self {
         Self(atomic::AtomicU64::new(value))
@@ -89,6 +95,10 @@ impl<T> Mutex<T> {
 pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::sync::RwLock::new(value))
+    }
+
     pub(crate) fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         lock(|| self.0.try_read(), || self.0.read())
     }

@@ -5,6 +5,7 @@ pub(crate) mod admin;
 mod client;
 pub(crate) mod config;
 mod duration;
+pub(crate) mod import;
 pub(crate) mod passwd;
 pub(crate) mod publish;
 pub(crate) mod serve;

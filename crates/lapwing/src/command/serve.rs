@@ -17,7 +17,7 @@ use signal_hook::low_level::signal_name;
 use crate::admin::{self, Admin};
 use crate::config::{Config, Durability, variable};
 use crate::reload::{Reloader, Source};
-use crate::{log, security, store};
+use crate::{log, memory, security, store};
 
 /// Run the broker.
 ///
@@ -53,6 +53,7 @@ impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = Source { file: self.config, settings: self.set };
         let config = source.load()?;
+        memory::check(&config)?;
         let log = log::start(&config.log);
         for sentence in variable::unknown() {
             tracing::warn!("{sentence}");
@@ -118,6 +119,7 @@ fn start(
             authorizer: Arc::new(security.clone()),
             ..Hooks::default()
         },
+        memory: memory::budget(config),
         store,
     })?)
 }
@@ -184,6 +186,7 @@ fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::R
     for second in 1_u64.. {
         match receiver.recv_timeout(Duration::from_secs(1)) {
             Err(RecvTimeoutError::Timeout) if broker.is_running() => {
+                memory::observe();
                 if second.is_multiple_of(CERTIFICATE_INTERVAL_S) {
                     control.refresh_certificates(false);
                 }

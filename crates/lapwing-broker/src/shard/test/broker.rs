@@ -41,6 +41,8 @@ pub(super) struct Setup {
     pub(super) publish_filter: Option<Arc<dyn PublishFilter>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) rules: Rules,
+    /// How much memory there is, if it has an end.
+    pub(super) memory: Option<usize>,
     /// Where stored sessions are, if there are any.
     pub(super) engine: Option<Box<dyn Engine>>,
     /// The same on a disk that stays when the process ends.
@@ -269,6 +271,7 @@ impl Setup {
             publish_filter: None,
             observer: None,
             rules: Rules::default(),
+            memory: None,
             engine: None,
             disk: None,
         }
@@ -277,11 +280,30 @@ impl Setup {
     /// What every process of the broker begins with.
     pub(super) fn plan(self) -> Plan {
         let Self {
-            shards, limits, explain, authenticator, authorizer, publish_filter, observer, rules, ..
+            shards,
+            limits,
+            explain,
+            authenticator,
+            authorizer,
+            publish_filter,
+            observer,
+            rules,
+            memory,
+            ..
         } = self;
         let hooks = Hooks { authenticator, authorizer, publish_filter, observer };
         limits.check().unwrap();
-        Plan { shards, limits, explain, hooks, rules, disk: self.disk, free_bytes: Arc::default() }
+        Plan {
+            shards,
+            limits,
+            memory,
+            used: Arc::default(),
+            explain,
+            hooks,
+            rules,
+            disk: self.disk,
+            free_bytes: Arc::default(),
+        }
     }
 
     /// What the shards have in common. By shard, who sends to it.

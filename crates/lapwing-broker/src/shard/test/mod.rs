@@ -32,6 +32,7 @@ mod judge;
 mod keep_alive;
 mod limit;
 mod malformed;
+mod memory;
 mod message;
 mod model;
 mod order;

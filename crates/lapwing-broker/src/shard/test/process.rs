@@ -1,7 +1,7 @@
 //! A broker's process, which ends while its disk stays.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapwing_proto::session::Instant;
@@ -15,6 +15,7 @@ use crate::hook::Hooks;
 use crate::limit::Limits;
 use crate::mail::Mail;
 use crate::mailbox::{MailboxSender, mailbox};
+use crate::memory::Memory;
 use crate::remnant;
 use crate::rule::Rules;
 use crate::shard::Shard;
@@ -25,6 +26,9 @@ use crate::shared::{Shared, Stored};
 pub(super) struct Plan {
     pub(super) shards: usize,
     pub(super) limits: Limits,
+    /// How much memory there is, if it has an end, and how much of it is used.
+    pub(super) memory: Option<usize>,
+    pub(super) used: Arc<AtomicUsize>,
     pub(super) explain: Explain,
     pub(super) hooks: Hooks,
     pub(super) rules: Rules,
@@ -63,12 +67,18 @@ impl Plan {
         }
     }
 
+    fn memory(&self) -> Option<Memory> {
+        let used = Arc::clone(&self.used);
+        let used = move || used.load(Ordering::Relaxed);
+        self.memory.map(|maximum| Memory { maximum, used: Box::new(used) })
+    }
+
     pub(super) fn share(&self, mailboxes: Vec<MailboxSender>, stored: Stored) -> Arc<Shared> {
         // Sessions go round, so that every test has some on each shard.
         let sharding = Sharding { count: self.shards, neighbours: 0 };
         let rules = self.rules.clone().compile().unwrap();
-        let (limits, hooks) = ((self.limits.clone(), self.explain.clone()), self.hooks.clone());
-        Arc::new(Shared::new(limits, &Default::default(), rules, hooks, &sharding, mailboxes, stored))
+        let (terms, hooks) = ((self.limits.clone(), self.memory(), self.explain.clone()), self.hooks.clone());
+        Arc::new(Shared::new(terms, &Default::default(), rules, hooks, &sharding, mailboxes, stored))
     }
 
     pub(super) fn start(&self, engine: Option<Box<dyn Engine>>, now: Instant, clock: WallClock) -> Process {

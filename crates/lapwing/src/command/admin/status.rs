@@ -31,8 +31,14 @@ impl Status {
             ("messages sent", status.messages_sent.to_string()),
             ("messages dropped", status.messages_dropped.to_string()),
         ];
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
         if let Some(bytes) = status.memory_bytes {
-            lines.push(("memory", format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))));
+            lines.push(("memory", mib(bytes)));
+        }
+        if let (Some(used), Some(maximum), Some(pressure)) =
+            (status.memory_used_bytes, status.memory_maximum_bytes, status.memory_pressure)
+        {
+            lines.push(("memory budget", format!("{} of {}: {pressure}", mib(used), mib(maximum))));
         }
         let lines: String = lines.iter().map(|(name, value)| format!("{name:<18} {value}\n")).collect();
         print(&format!("{lines}\n"))?;
