@@ -172,14 +172,16 @@ impl Trail {
         kept
     }
 
-    #[inline]
+    #[inline(always)] // every message pays for it
     fn push(&mut self, raw: Raw) -> RecordId {
         let count = self.records.len();
         if count == 0 {
             return RecordId(0);
         }
         let at = self.head;
-        self.records[at as usize & (count - 1)] = raw;
+        if let Some(record) = self.records.get_mut(at as usize & (count - 1)) {
+            *record = raw;
+        }
         // After 4 billion of them, one is taken for none.
         self.head = at.wrapping_add(1);
         RecordId(at)
@@ -211,7 +213,7 @@ impl Trail {
     }
 
     /// The messages of a run have gone to a session of this shard, or been dropped, and to nobody else.
-    #[inline]
+    #[inline(always)] // every message pays for it
     pub(super) fn lone(
         &mut self,
         publication: &Publication,
@@ -237,7 +239,7 @@ impl Trail {
     }
 
     /// A message has been sent to a session at QoS 1 or 2.
-    #[inline]
+    #[inline(always)] // every message pays for it
     pub(super) fn sent(&mut self, stamp: Stamp, session: SessionId, (qos, packet_id): (QoS, PacketId)) {
         let bits = u64::from(packet_id.get()) | u64::from(qos.bits()) << 16;
         let kind = (DeliveryState::Sent as u64) << STATE | DELIVERY << KIND;

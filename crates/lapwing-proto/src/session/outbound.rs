@@ -203,8 +203,13 @@ impl<M> Outbound<M> {
     #[inline]
     pub fn puback(&mut self, packet_id: PacketId) -> Result<Option<M>, SessionError> {
         let is_first = packet_id == self.first && self.resending.is_none();
-        if is_first && matches!(self.slots.front(), Some(Slot::AwaitPubAck(_))) {
-            return Ok(self.close_first());
+        if is_first
+            && matches!(self.slots.front(), Some(Slot::AwaitPubAck(_)))
+            && let Some(Slot::AwaitPubAck(message)) = self.slots.pop_front()
+        {
+            self.count_first_off();
+            self.in_flight -= 1;
+            return Ok(Some(message));
         }
         self.puback_out_of_order(packet_id)
     }
@@ -341,17 +346,23 @@ impl<M> Outbound<M> {
     #[inline]
     fn close_first(&mut self) -> Option<M> {
         let slot = self.slots.pop_front()?;
-        self.first = self.first.next();
-        self.open = self.open.saturating_sub(1);
+        self.count_first_off();
         if !matches!(slot, Slot::Free | Slot::Reserved) {
             self.in_flight -= 1;
-        }
-        if matches!(self.slots.front(), None | Some(Slot::Free)) {
-            self.drop_free();
         }
         match slot {
             Slot::AwaitPubAck(message) | Slot::AwaitPubRec(message) => Some(message),
             _ => None,
+        }
+    }
+
+    /// The oldest slot has been taken out.
+    #[inline]
+    fn count_first_off(&mut self) {
+        self.first = self.first.next();
+        self.open = self.open.saturating_sub(1);
+        if matches!(self.slots.front(), None | Some(Slot::Free)) {
+            self.drop_free();
         }
     }
 
