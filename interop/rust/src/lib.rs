@@ -14,7 +14,8 @@ use tempfile::TempDir;
 pub const HOST: &str = "127.0.0.1";
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-const LISTENING: &str = "listening on tcp://127.0.0.1:";
+const LISTENING: &str = "listening on ";
+const AT: &str = "://127.0.0.1:";
 
 /// A running broker, killed when it is dropped: Lapwing, or the one that `INTEROP_BROKER_COMMAND` names.
 #[derive(Debug)]
@@ -46,12 +47,32 @@ impl Broker {
         self.port
     }
 
+    /// Starts Lapwing with this configuration, which has one listener; `{data}` in it is a directory of its own.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_configured(configuration: &str, data: TempDir) -> Self {
+        let file = data.path().join("lapwing.toml");
+        let text = configuration.replace("{data}", &data.path().display().to_string());
+        std::fs::write(&file, text).expect("write the configuration");
+        let file = file.to_str().expect("a plain path").to_owned();
+        Self::start_lapwing_with(&["--config", &file], data)
+    }
+
     fn start_lapwing(data: TempDir) -> Self {
+        Self::start_lapwing_with(&["--listen", "tcp://127.0.0.1:0"], data)
+    }
+
+    fn start_lapwing_with(arguments: &[&str], data: TempDir) -> Self {
         let binary = env::var_os("LAPWING_BIN")
             .expect("LAPWING_BIN is not set: run through cargo xtask test, or set LAPWING_BIN");
         let mut process = Command::new(binary)
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--set", "admin.listen=", "--data"])
-            .arg(data.path())
+            .arg("serve")
+            .args(arguments)
+            .args(["--set", "admin.listen=", "--data"])
+            .arg(data.path().join("store"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -105,7 +126,7 @@ impl Drop for Broker {
 }
 
 fn port_in(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once(LISTENING)?;
+    let (_, rest) = line.split_once(LISTENING)?.1.split_once(AT)?;
     let digits = rest.split(|byte: char| !byte.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
@@ -118,6 +139,7 @@ mod tests {
     fn the_port_is_found_in_a_log_line() {
         assert_eq!(port_in("INFO listening on tcp://127.0.0.1:40123 clients=local"), Some(40123));
         assert_eq!(port_in("INFO listening on tcp://127.0.0.1:1"), Some(1));
+        assert_eq!(port_in("INFO listening on tls://127.0.0.1:8"), Some(8));
         assert_eq!(port_in("INFO listening on tcp://[::1]:40123"), None);
         assert_eq!(port_in("INFO listening on tcp://127.0.0.1:"), None);
     }
