@@ -396,6 +396,9 @@ impl EventLoop {
     /// Writes a connection's outbox as far as its socket takes it; whether it became empty.
     fn write(&mut self, id: ConnectionId) -> bool {
         let Some(socket) = socket(&mut self.sockets, id) else { return false };
+        if self.shard.is_held(id) && !self.shard.is_closing(id) {
+            return false;
+        }
         let Some(outbox) = self.shard.outbox(id) else { return false };
         if outbox.is_empty() {
             return false;

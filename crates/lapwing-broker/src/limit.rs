@@ -20,6 +20,9 @@ pub struct Limits {
     pub packet_rate_maximum: u32,
     /// Bytes in a second that are read from one connection, in the same way; 0 for any number.
     pub byte_rate_maximum: u32,
+    /// Bytes in a second that are written to one connection, after a first burst of as many; 0 for any number. What is more waits
+    /// as for any client that does not keep up.
+    pub client_byte_rate_maximum: u32,
     /// Times that a client identifier may connect within `flapping_window_s`; a client that comes more often is banned for
     /// `flapping_ban_s`. 0 for any number.
     pub flapping_connects_maximum: u32,
@@ -55,6 +58,8 @@ pub struct Limits {
     pub session_expiry_maximum_s: u32,
     /// Sessions, connected or not.
     pub sessions_maximum: usize,
+    /// Sessions of one user who has shown who it is, connected or not; 0 for any number. A client with a further one is refused.
+    pub sessions_per_user_maximum: usize,
     /// Filters in one SUBSCRIBE or UNSUBSCRIBE: what holds up the other clients for a moment. A client that
     /// sends more is disconnected.
     pub packet_filters_maximum: usize,
@@ -118,6 +123,8 @@ pub struct ListenerLimits {
     pub packet_rate_maximum: Option<u32>,
     /// Instead of `limits.byte_rate_maximum`.
     pub byte_rate_maximum: Option<u32>,
+    /// Instead of `limits.client_byte_rate_maximum`.
+    pub client_byte_rate_maximum: Option<u32>,
 }
 
 /// What becomes of a message that finds a session's queue full.
@@ -142,6 +149,7 @@ impl Default for Limits {
             connect_rate_maximum: 0,
             packet_rate_maximum: 0,
             byte_rate_maximum: 0,
+            client_byte_rate_maximum: 0,
             flapping_connects_maximum: 0,
             flapping_window_s: 60,
             flapping_ban_s: 300,
@@ -157,6 +165,7 @@ impl Default for Limits {
             keep_alive_maximum_s: 0,
             session_expiry_maximum_s: u32::MAX,
             sessions_maximum: 1_000_000,
+            sessions_per_user_maximum: 0,
             packet_filters_maximum: 20_000,
             subscriptions_maximum: 100_000,
             subscription_bytes_maximum: 64 * 1024 * 1024,

@@ -13,12 +13,14 @@ use crate::origin::Origin;
 use crate::rate::Allowance;
 use crate::shared::{Quota, Seat, Turned};
 
-/// How much of a connection is read.
+/// How much of a connection is read, and written to it.
 #[derive(Debug)]
 pub(super) struct Meter {
     packets: Option<Allowance>,
     bytes: Option<Allowance>,
     paused_until: Option<Instant>,
+    sent: Option<Allowance>,
+    held_until: Option<Instant>,
 }
 
 impl Meter {
@@ -26,13 +28,19 @@ impl Meter {
     pub(super) fn new(quota: Quota, now: Instant) -> Option<Box<Self>> {
         let allowance = |per_second: u32| (per_second > 0).then(|| Allowance::new(per_second, now));
         let (packets, bytes) = (allowance(quota.packet_rate), allowance(quota.byte_rate));
-        let is_any = packets.is_some() || bytes.is_some();
-        is_any.then(|| Box::new(Self { packets, bytes, paused_until: None }))
+        let sent = allowance(quota.client_byte_rate);
+        let is_any = packets.is_some() || bytes.is_some() || sent.is_some();
+        is_any.then(|| Box::new(Self { packets, bytes, paused_until: None, sent, held_until: None }))
     }
 
     /// Until when nothing more is read, if so much has been.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         self.paused_until
+    }
+
+    /// Until when nothing more is written, if so much has been.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.held_until
     }
 
     /// So much has been read; until when nothing more is.
@@ -106,16 +114,43 @@ impl Shard {
         }
     }
 
-    /// A timer has fired: a connection may be read from again.
+    /// Whether nothing is written to a connection for a while, since so much has been.
+    pub(crate) fn is_held(&self, id: ConnectionId) -> bool {
+        let meter = self.connection(id).and_then(|connection| connection.meter.as_ref());
+        meter.is_some_and(|meter| meter.held_until.is_some())
+    }
+
+    /// So many bytes have been written to a connection.
+    #[cold]
+    pub(super) fn meter_written(&mut self, id: ConnectionId, count: usize) {
+        let now = self.now;
+        let Some(meter) = self.connection_mut(id).and_then(|connection| connection.meter.as_mut()) else {
+            return;
+        };
+        let until = meter.sent.as_mut().and_then(|sent| sent.take(count as u64, now));
+        if let Some(until) = until {
+            meter.held_until = Some(until);
+            self.set_timer(until, Timer::Meter(id));
+        }
+    }
+
+    /// A timer has fired: a connection may be read from again, or written to.
     pub(super) fn check_meter(&mut self, id: ConnectionId) {
         let now = self.now;
         let Some(connection) = self.connection_mut(id) else { return };
         let Some(meter) = &mut connection.meter else { return };
+        let may_write = meter.held_until.is_some_and(|until| until <= now);
+        if may_write {
+            meter.held_until = None;
+        }
         if meter.paused_until.is_some_and(|until| until <= now) {
             meter.paused_until = None;
             // What it has sent meanwhile has not been looked at.
             connection.heard = now;
             self.resumed.push(id);
+        }
+        if may_write {
+            self.mark_dirty(id);
         }
     }
 

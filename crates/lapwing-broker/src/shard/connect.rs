@@ -195,6 +195,10 @@ impl Shard {
             let reason = "the broker is short of memory";
             return self.refuse(id, applicant, ReasonCode::QuotaExceeded, reason);
         }
+        if self.has_too_many_sessions(&identity) && shared.registry.session(&key).is_none() {
+            let reason = "the user has as many sessions as one may have";
+            return self.refuse(id, applicant, ReasonCode::QuotaExceeded, reason);
+        }
         match shared.registry.place(&key, || shared.choose_shard(self.now)) {
             Err(TooMany) => {
                 self.refuse(id, applicant, ReasonCode::QuotaExceeded, "there are too many sessions");
@@ -209,6 +213,13 @@ impl Shard {
                 self.depart(id, departing);
             }
         }
+    }
+
+    /// Whether a user may have no further session. Several that come at the same moment may all find room.
+    fn has_too_many_sessions(&self, identity: &Identity) -> bool {
+        let maximum = self.limits.sessions_per_user_maximum;
+        let count = || identity.owner.as_ref().map_or(0, |owner| self.shared.owners.count(owner));
+        maximum > 0 && count() >= maximum
     }
 
     /// A client that has been let in, and whose session is on this shard, is connected. `key` has been placed.
@@ -278,9 +289,10 @@ impl Shard {
         session.connection = Some(id);
         session.expires = None;
         session.expiry_interval_s = requested_expiry(connect, limit).min(limit);
-        session.owner.clone_from(&client.identity.owner);
+        let owner = std::mem::replace(&mut session.owner, client.identity.owner.clone());
         session.will = connect.will.as_ref().map(|will| Box::new(keep_will(will, &client)));
         session.begin(&link);
+        self.shared.owners.change(owner.as_ref(), client.identity.owner.as_ref());
         self.note_presence(session_id, true);
         self.stat.clients_connected += 1;
         let happening = Happening::Connected { version: link.version, session_present, peer };

@@ -242,11 +242,14 @@ impl Connection {
 
     /// All timers that it needs, with the times at which they fire.
     pub(super) fn timers(&self) -> impl Iterator<Item = (Instant, Timer)> {
-        let paused_until = self.meter.as_ref().and_then(|meter| meter.paused_until());
+        let meter = self.meter.as_deref();
+        let paused_until = meter.and_then(Meter::paused_until);
+        let held_until = meter.and_then(Meter::held_until);
         let valid_until = self.open().map(|open| open.valid_until).filter(|&until| until != FOR_EVER);
         let timers = [
             Some((self.timer, Timer::Connection(self.id))),
             paused_until.map(|until| (until, Timer::Meter(self.id))),
+            held_until.map(|until| (until, Timer::Meter(self.id))),
             valid_until.map(|until| (until, Timer::Identity(self.id))),
         ];
         timers.into_iter().flatten()

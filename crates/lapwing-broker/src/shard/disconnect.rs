@@ -189,6 +189,7 @@ impl Shard {
             && let Some(session) = self.sessions.remove(id.index())
         {
             self.shared.registry.unbind(&session.key);
+            self.shared.owners.change(session.owner.as_ref(), None);
             self.note_of(id, session.key.text(), Happening::SessionEnded);
             if session.is_refusing {
                 self.shared.full_queues.set(id, false);

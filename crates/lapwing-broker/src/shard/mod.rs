@@ -571,6 +571,9 @@ impl Shard {
         self.stat.bytes_sent += count as u64;
         if let Some(connection) = self.connections.get_mut(id.index()) {
             connection.outbox.settle(&mut self.pool);
+            if connection.meter.is_some() && count > 0 {
+                self.meter_written(id, count);
+            }
         }
     }
 

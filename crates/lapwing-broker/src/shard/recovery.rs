@@ -85,6 +85,7 @@ impl Shard {
             KeyRecord::Owned { owner, .. } => Some(owner.into()),
             _ => None,
         };
+        self.shared.owners.change(None, session.owner.as_ref());
         session.expiry_interval_s = record.expiry_interval_s;
         // One that was connected when the process ended has lost its connection just now.
         let interval = Duration::from_secs(record.expiry_interval_s.into());

@@ -40,6 +40,8 @@ pub(crate) struct Quota {
     /// Packets and bytes that are read from each in a second; 0 for any number.
     pub(crate) packet_rate: u32,
     pub(crate) byte_rate: u32,
+    /// Bytes that are written to each in a second; 0 for any number.
+    pub(crate) client_byte_rate: u32,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Quotas {
             connect_rate: limits.connect_rate_maximum,
             packet_rate: limits.packet_rate_maximum,
             byte_rate: limits.byte_rate_maximum,
+            client_byte_rate: limits.client_byte_rate_maximum,
         };
         let quota = |(place, (name, own)): (usize, (&Arc<str>, &ListenerLimits))| {
             let quota = Quota {
@@ -65,6 +68,7 @@ impl Quotas {
                 connect_rate: own.connect_rate_maximum.unwrap_or(all.connect_rate),
                 packet_rate: own.packet_rate_maximum.unwrap_or(all.packet_rate),
                 byte_rate: own.byte_rate_maximum.unwrap_or(all.byte_rate),
+                client_byte_rate: own.client_byte_rate_maximum.unwrap_or(all.client_byte_rate),
             };
             (Arc::clone(name), quota)
         };

@@ -6,6 +6,7 @@
 mod admission;
 mod full;
 mod group;
+mod owner;
 mod registry;
 mod retained;
 mod stored;
@@ -20,6 +21,7 @@ use lapwing_proto::session::Instant;
 pub(crate) use self::admission::{Admission, Kept, Quota, Seat, TooManyBans, Turned};
 pub(crate) use self::full::FullQueues;
 pub(crate) use self::group::{Group, GroupId};
+pub(crate) use self::owner::Owners;
 pub(crate) use self::registry::{Registry, TooMany};
 pub(crate) use self::retained::{Retained, RetainedMessages};
 pub(crate) use self::stored::{Stored, StoredRecipients, StoredTargets};
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// Which shard has which session.
     pub(crate) registry: Registry,
+    /// How many sessions each user has.
+    pub(crate) owners: Owners,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RetainedMessages,
     pub(crate) stored: Stored,
@@ -113,6 +117,7 @@ impl Shared {
         Self {
             admission: Admission::new(&limits, listeners),
             registry: Registry::new(count, limits.sessions_maximum),
+            owners: Owners::default(),
             topic_levels_maximum: AtomicUsize::new(limits.topic_levels_maximum.into()),
             limits: RwLock::new(Arc::new(limits)),
             memory,

@@ -157,6 +157,31 @@ fn it_is_read_from_again_also_where_very_many_have_come_and_gone() {
 }
 
 #[test]
+fn a_client_is_written_to_no_faster_than_the_limit_says() {
+    for version in VERSIONS {
+        let broker = Broker::with_limits(|limits| limits.client_byte_rate_maximum = 1000);
+        let (publisher, subscriber) = (broker.connect(version, "p"), broker.connect(version, "s"));
+        subscriber.subscribe("t", 1);
+        // The first burst and what went beyond it, which is paid for afterwards.
+        publisher.send_message(&message("t", &"x".repeat(3000)));
+        assert_eq!(subscriber.receive_all().len(), 1);
+        publisher.send_message(&message("t", "held"));
+        subscriber.expect_nothing();
+        broker.advance_s(1);
+        subscriber.expect_nothing();
+        broker.advance_s(2);
+        subscriber.receive("t", "held", 0);
+        // Also where very many have come and gone.
+        publisher.send_message(&message("t", &"x".repeat(3000)));
+        subscriber.receive_all();
+        publisher.send_message(&message("t", "held"));
+        (0..4000).for_each(|_| broker.connect(V5, "passing").disconnect());
+        broker.advance_s(10);
+        subscriber.receive("t", "held", 0);
+    }
+}
+
+#[test]
 fn who_is_not_read_from_is_not_taken_for_silent() {
     let broker = Broker::with_limits(|limits| limits.byte_rate_maximum = 100);
     let mut connect = clean(V5, "a");

@@ -461,6 +461,10 @@ impl World {
         if self.wires.get(&id).is_none_or(|wire| wire.is_blocked) {
             return;
         }
+        let is_held = |(shard, id): (&mut Shard, ConnectionId)| shard.is_held(id) && !shard.is_closing(id);
+        if self.end(id).is_some_and(is_held) {
+            return;
+        }
         self.write_some(id, usize::MAX);
         let is_empty = self.waiting(id) == 0;
         let is_closing = self.end(id).is_some_and(|(shard, connection)| shard.is_closing(connection));

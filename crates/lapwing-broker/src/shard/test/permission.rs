@@ -296,6 +296,31 @@ fn a_session_is_for_its_owner_alone() {
 }
 
 #[test]
+fn a_user_has_only_so_many_sessions() {
+    let broker = Broker::with(|setup| {
+        setup.disk = Some(FaultyDisk::new(7));
+        setup.limits.sessions_per_user_maximum = 2;
+        setup.authenticator = Arc::new(Users(Arc::default()));
+    });
+    let is_let_in = |client_id, user| {
+        let client = of_user(&broker, client_id, user);
+        client.next().connack().reason_code == ReasonCode::Success
+    };
+    assert!(is_let_in("a", Some("ann")) && is_let_in("b", Some("ann")));
+    of_user(&broker, "c", Some("ann")).expect_refusal(ReasonCode::QuotaExceeded);
+    assert!(is_let_in("a", Some("ann")), "it goes on with one that it has");
+    assert!(
+        is_let_in("c", Some("bob")) && is_let_in("d", None) && is_let_in("e", None) && is_let_in("f", None)
+    );
+    broker.restart(Cut::Power);
+    of_user(&broker, "g", Some("ann")).expect_refusal(ReasonCode::QuotaExceeded);
+    let mut connect = clean(V5, "a");
+    connect.user_name = Some("ann");
+    broker.join(&connect).disconnect();
+    assert!(is_let_in("g", Some("ann")), "one of them has ended");
+}
+
+#[test]
 fn the_owner_of_a_session_is_stored_with_it() {
     let broker = Broker::with(|setup| {
         setup.disk = Some(FaultyDisk::new(7));
