@@ -9,6 +9,7 @@ use lapwing_broker::Control;
 
 use crate::config::{Config, Difference};
 use crate::log::LogHandle;
+use crate::security;
 
 /// Reads anew what can change while the broker runs.
 pub(crate) struct Reloader {
@@ -27,8 +28,8 @@ pub(crate) struct Source {
     pub(crate) settings: Vec<String>,
 }
 
-/// What holds as soon as it is read. Everything else needs a restart.
-const LIVE: [&str; 1] = ["log.level"];
+/// What holds as soon as it is read: these keys and all below them. Everything else needs a restart.
+const LIVE: [&str; 3] = ["log.level", "authentication", "permissions"];
 
 impl Source {
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
@@ -54,8 +55,12 @@ impl Reloader {
         next.check()?;
         let differences = Difference::between(&current, &next)?;
         let (live, waiting): (Vec<_>, Vec<_>) =
-            differences.iter().partition(|difference| LIVE.contains(&&*difference.key));
-        let changes = self.security.reload()?;
+            differences.iter().partition(|difference| is_live(&difference.key, &current, &next));
+        let next_security = security::reloaded(&current, &next);
+        let changes = self.security.reload(&next_security)?;
+        if next_security != security::config(&current) {
+            security::announce(&self.security);
+        }
         self.log.set(next.log.level);
         // Each listener's by themselves: what is wrong with one is in the log.
         self.control.refresh_certificates(true);
@@ -67,6 +72,7 @@ impl Reloader {
         let needs_restart = waiting.into_iter().map(Difference::text).collect();
         // What needs a restart is said each time until then.
         current.log.level = next.log.level;
+        security::adopt(&mut current, next);
         Ok(Reloaded {
             changed,
             needs_restart,
@@ -75,6 +81,12 @@ impl Reloader {
             unsubscribed: renewed.unsubscribed as u64,
         })
     }
+}
+
+fn is_live(key: &str, current: &Config, next: &Config) -> bool {
+    let is_at =
+        |live: &&str| key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    LIVE.iter().any(is_at) || security::is_live(key, current, next)
 }
 
 impl Reload for Reloader {

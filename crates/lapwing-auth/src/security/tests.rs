@@ -5,7 +5,7 @@ use lapwing_proto::packet::QoS;
 use lapwing_proto::topic::TopicName;
 
 use super::*;
-use crate::authentication::Proven;
+use crate::authentication::{Proof, Proven};
 use crate::password::{Cost, PasswordHash, Workspace};
 
 /// Files of users and rules, and a configuration that names them.
@@ -46,14 +46,20 @@ fn user(name: &str, password: &str, group: &str) -> String {
 }
 
 fn client(identity: Identity) -> Client {
-    Client { client_id: "c".into(), identity: Arc::new(identity), peer: ([127, 0, 0, 1], 1).into() }
+    Client {
+        client_id: "c".into(),
+        identity: Arc::new(identity),
+        peer: ([127, 0, 0, 1], 1).into(),
+        is_local: true,
+        listener: "lan".into(),
+    }
 }
 
 /// A client that has shown that it is this user, by the file as it is.
 fn client_of(security: &Security, name: &str) -> Client {
     let state = security.inner.state();
     let user = Arc::clone(state.gate.users.as_ref().unwrap().get(name).unwrap());
-    client(Standing::proven("lan".into(), Proven::of_user(user)).into_identity(None))
+    client(Standing::proven(Proven::of_user(user, Proof::Password)).into_identity(None))
 }
 
 fn may_publish(security: &Security, client: &Client, topic: &str) -> bool {
@@ -70,15 +76,15 @@ fn files_are_read_anew_all_at_once() {
     let security = files.open();
     let (of_anna, of_bert) = (client_of(&security, "anna"), client_of(&security, "bert"));
     assert!(may_publish(&security, &of_anna, "staff/x") && security.still_accepts(&of_anna));
-    assert!(security.reload().unwrap().is_empty());
-    assert_eq!(security.reload().unwrap().to_string(), "nothing has changed");
+    assert!(security.reload(&files.config()).unwrap().is_empty());
+    assert_eq!(security.reload(&files.config()).unwrap().to_string(), "nothing has changed");
 
     files.write(
         "users.toml",
         &format!("{}{}", anna.replace("staff", "guests"), user("carl", "three", "staff")),
     );
     files.write("acl.toml", "[[rule]]\nallow = 'publish'\ntopics = 'guests/#'\ngroup = 'guests'\n");
-    let changes = security.reload().unwrap().to_string();
+    let changes = security.reload(&files.config()).unwrap().to_string();
     let expected = "+ user \"carl\"\n- user \"bert\"\n~ user \"anna\"\n\
                     + rule: allow publish guests/# for group guests\n- rule: allow publish staff/# for group staff";
     assert_eq!(changes, expected);
@@ -86,7 +92,7 @@ fn files_are_read_anew_all_at_once() {
     // What the file says now holds for a client that came before.
     assert!(may_publish(&security, &of_anna, "guests/x") && !may_publish(&security, &of_anna, "staff/x"));
     files.write("users.toml", &user("anna", "another", "guests"));
-    assert_eq!(security.reload().unwrap().users_changed, [Arc::from("anna")]);
+    assert_eq!(security.reload(&files.config()).unwrap().users_changed, [Arc::from("anna")]);
     assert!(!security.still_accepts(&of_anna), "its password is another one");
 }
 
@@ -111,14 +117,17 @@ fn a_file_that_is_wrong_changes_nothing() {
         files.write("users.toml", &user("bert", "two", "guests"));
         files.write("acl.toml", "");
         files.write(name, text);
-        let error = security.reload().unwrap_err().to_string();
+        let error = security.reload(&files.config()).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
         still();
         files.write(name, &before);
     }
     fs::remove_file(files.path("acl.toml")).unwrap();
     files.write("users.toml", &user("anna", "one", "staff"));
-    assert!(security.reload().unwrap_err().to_string().contains("acl.toml"), "gone is not empty");
+    assert!(
+        security.reload(&files.config()).unwrap_err().to_string().contains("acl.toml"),
+        "gone is not empty"
+    );
     still();
     assert!(Security::open(files.config()).is_ok(), "at the start it allows nothing");
 }
@@ -163,7 +172,7 @@ fn the_word_of_another_authenticator_counts() {
     assert!(may_publish(&security, &client(identity), "home/anna"));
     let unproven = Identity {
         user_name: Some("anna".into()),
-        grants: Some(Standing::unproven("lan".into()).into_grants()),
+        grants: Some(Standing::unproven().into_grants()),
         ..Identity::default()
     };
     assert!(!may_publish(&security, &client(unproven), "home/anna"));
