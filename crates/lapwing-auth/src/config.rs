@@ -169,7 +169,8 @@ pub struct Http {
     pub response_bytes_maximum: usize,
     /// Requests that may be under way. Others wait, within `authentication.queue_maximum`.
     pub connections: usize,
-    /// How long an answer is remembered, if it does not hold for a shorter time; at most `authentication.cache_s`. 0 for not at all.
+    /// How long an answer is remembered: at most `authentication.cache_s`, and half of the time for which it says that it holds. 0 for not
+    /// at all.
     pub cache_s: u32,
 }
 

@@ -11,7 +11,7 @@ use super::cache::{Cache, Digest};
 use super::chain::{Chain, Progress, Station};
 use super::pool::{Outcome, Work};
 use super::pools::Pools;
-use super::proof::{Presented, Proven, Refusal};
+use super::proof::{Presented, Proof, Proven, Refusal};
 use crate::config::ClientIdBinding;
 use crate::password::Workspace;
 use crate::standing::Standing;
@@ -71,7 +71,7 @@ impl Look {
             Progress::Verdict(verdict, remember_for) => {
                 let longest = remember_for.unwrap_or(self.cache_for).min(self.cache_for);
                 let holds_for = match &verdict {
-                    Ok(proven) => Some(remaining(proven).map_or(longest, |left| left.min(longest))),
+                    Ok(proven) => Some(remembered(proven, longest)),
                     Err(Refusal::Wrong(_)) => Some(WRONG_FOR.min(longest)),
                     Err(Refusal::Unavailable(_)) => None,
                 };
@@ -108,6 +108,16 @@ impl Look {
         }
         self.reply.send(self.door.decide(verdict));
         if is_wrong { Outcome::Wrong } else { Outcome::Other }
+    }
+}
+
+/// For how long a verdict about it is remembered.
+fn remembered(proven: &Proven, longest: Duration) -> Duration {
+    match (remaining(proven), &proven.proof) {
+        (None, _) => longest,
+        // Who comes again towards the end is asked about again: the service may give it more time.
+        (Some(left), Proof::Http { .. }) => longest.min(left / 2),
+        (Some(left), _) => longest.min(left),
     }
 }
 

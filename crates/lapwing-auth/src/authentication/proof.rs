@@ -86,7 +86,7 @@ impl Proven {
     }
 
     /// Somebody of whom the file knows nothing.
-    pub(super) fn of_name(name: Arc<str>, proof: Proof) -> Self {
+    pub(crate) fn of_name(name: Arc<str>, proof: Proof) -> Self {
         Self {
             user: name,
             attributes: Arc::default(),

@@ -6,6 +6,7 @@ use lapwing_proto::topic::TopicName;
 
 use super::*;
 use crate::authentication::{Proof, Proven};
+use crate::config::ClientIdBinding;
 use crate::password::{Cost, PasswordHash, Workspace};
 
 /// Files of users and rules, and a configuration that names them.
@@ -130,6 +131,76 @@ fn a_file_that_is_wrong_changes_nothing() {
     );
     still();
     assert!(Security::open(files.config()).is_ok(), "at the start it allows nothing");
+}
+
+/// What a client has shown is looked at by the configuration that holds now, not by the one that let it in.
+#[test]
+fn another_configuration_holds_for_clients_that_are_there() {
+    let files = Files::new(&user("anna", "one", "staff"), STAFF);
+    let security = files.open();
+    let anna = client_of(&security, "anna");
+    let nobody = client(Identity::default());
+    let of_service = |url: &str| {
+        let proof = Proof::Http { url: url.into() };
+        client(Standing::proven(Proven::of_name("carl".into(), proof)).into_identity(None))
+    };
+    let (carl, dora) = (of_service("http://127.0.0.1:1/"), of_service("http://127.0.0.1:2/"));
+    let accepted = || [&anna, &nobody, &carl, &dora].map(|client| security.still_accepts(client));
+    let reload = |change: &dyn Fn(&mut SecurityConfig)| {
+        let mut config = files.config();
+        change(&mut config);
+        security.reload(&config).map(drop)
+    };
+    assert_eq!(accepted(), [true, true, false, false]);
+    reload(&|config| config.authentication.anonymous = Anonymous::None).unwrap();
+    assert_eq!(accepted(), [true, false, false, false]);
+    reload(&|config| config.authentication.http.url = Some("http://127.0.0.1:1/".to_owned())).unwrap();
+    assert_eq!(accepted(), [true, true, true, false]);
+    let lan = |methods: &[Method]| ("lan".into(), methods.to_vec());
+    reload(&|config| {
+        config.authentication.http.url = Some("http://127.0.0.1:2/".to_owned());
+        config.listeners.push(lan(&[Method::Http, Method::Anonymous]));
+    })
+    .unwrap();
+    assert_eq!(accepted(), [false, true, false, true]);
+    reload(&|config| config.authentication.client_id = ClientIdBinding::User).unwrap();
+    assert_eq!(accepted(), [false, true, false, false], "none of them has its name");
+    reload(&|config| config.authentication.client_id = ClientIdBinding::Prefix).unwrap();
+    // A configuration that is wrong anywhere changes nothing.
+    for (text, expected) in [
+        (reload(&|config| config.authentication.threads = 10_000), "threads"),
+        (reload(&|config| config.authentication.http.url = Some("x".to_owned())), "authentication.http.url"),
+        (reload(&|config| config.listeners.push(lan(&[Method::Jwt]))), "authentication.jwt"),
+        (reload(&|config| config.permissions.file = Some(files.path("none.toml"))), "none.toml"),
+    ] {
+        let error = text.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(accepted(), [false, true, false, false]);
+    }
+    reload(&|_| {}).unwrap();
+    assert_eq!(accepted(), [true, true, false, false]);
+    reload(&|config| config.permissions = Permissions::default()).unwrap();
+    assert!(security.permit(&anna).is_unlimited());
+}
+
+/// Where nobody could prove anything, a name was for logs. It becomes no right when names begin to count.
+#[test]
+fn a_name_that_was_not_proved_does_not_become_one_that_is() {
+    let files =
+        Files::new(&user("anna", "one", "staff"), "[[rule]]\nallow = 'publish'\ntopics = 'home/%u'\n");
+    let security = Security::open(SecurityConfig::default()).unwrap();
+    let unproven = client(Identity {
+        user_name: Some("anna".into()),
+        grants: Some(Standing::unproven().into_grants()),
+        ..Identity::default()
+    });
+    assert!(security.still_accepts(&unproven) && security.permit(&unproven).is_unlimited());
+    let mut config = files.config();
+    config.authentication.password.file = None;
+    security.reload(&config).unwrap();
+    assert!(security.still_accepts(&unproven) && !may_publish(&security, &unproven, "home/anna"));
+    security.reload(&files.config()).unwrap();
+    assert!(!security.still_accepts(&unproven), "it has to prove that it is anna");
 }
 
 #[test]
