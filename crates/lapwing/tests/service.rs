@@ -241,7 +241,8 @@ fn a_service_that_hangs_holds_up_those_alone_who_wait_for_it() {
         waiting.push(peer);
     };
     (0..2).for_each(&mut ask);
-    (service.next(), service.next());
+    service.next();
+    service.next();
     (2..20).for_each(&mut ask);
     let start = Instant::now();
     // The others are looked for in the file of users first, which takes a moment.
