@@ -33,6 +33,7 @@ pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
 pub use explain::{
     ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription, Remembered,
 };
+pub use metrics::{Metric, MetricKind, MetricSource};
 pub use openapi::document;
 pub use reload::{Reload, Reloaded};
 pub use retained::{RetainedMessage, RetainedPage};

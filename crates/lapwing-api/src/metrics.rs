@@ -1,5 +1,7 @@
 //! What the broker counts, for Prometheus.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -17,16 +19,47 @@ use crate::status::{condition_name, pressure_name};
 #[utoipa::path(get, path = "/metrics", tag = "metrics",
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")))]
 pub(crate) async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, MEDIA_TYPE)], text(&api.control)).into_response()
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], text(&api.control, api.metrics.as_ref())).into_response()
 }
 
-fn text(control: &Control) -> String {
+/// Something that is counted beside the broker, by the program that has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// As in `lapwing_authentication_accepted_total`.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: MetricKind,
+    /// How much it is.
+    pub value: u64,
+}
+
+/// Whether a metric only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It does. Its name ends with `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// What is counted beside the broker. It is asked at each request, so it must be quick.
+pub type MetricSource = Arc<dyn Fn() -> Vec<Metric> + Send + Sync>;
+
+fn text(control: &Control, others: Option<&MetricSource>) -> String {
     let mut out = Exposition::default();
     let shards = control.shards();
     broker(&mut out, control);
     counts(&mut out, control.stat());
     queues(&mut out, &shards);
     each_shard(&mut out, &shards);
+    for Metric { name, help, kind, value } in others.map(|others| others()).into_iter().flatten() {
+        match kind {
+            MetricKind::Counter => out.counter(name, help, value),
+            MetricKind::Gauge => out.gauge(name, help, value),
+        }
+    }
     process(&mut out);
     out.into_text()
 }

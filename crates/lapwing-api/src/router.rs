@@ -11,6 +11,7 @@ use lapwing_broker::Control;
 
 use crate::bans::BanFile;
 use crate::guard::{self, guard};
+use crate::metrics::MetricSource;
 use crate::problem::Problem;
 use crate::reload::Reload;
 use crate::token::Token;
@@ -25,6 +26,8 @@ pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) token: Arc<Token>,
     pub(crate) metrics_public: bool,
+    /// What is counted beside the broker.
+    pub(crate) metrics: Option<MetricSource>,
     /// What reads the configuration anew.
     pub(crate) reload: Option<Arc<dyn Reload>>,
     /// Where bans are kept; `None` where nothing is.

@@ -15,6 +15,7 @@ use lapwing_broker::Control;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::bans::BanFile;
+use crate::metrics::MetricSource;
 use crate::reload::Reload;
 use crate::router::{Api, router};
 use crate::token::Token;
@@ -89,6 +90,8 @@ pub struct Options {
     pub metrics_public: bool,
     /// The directory in which bans outlive the process, if they are to.
     pub data: Option<PathBuf>,
+    /// What is counted beside the broker, if anything is.
+    pub metrics: Option<MetricSource>,
     /// What reads the configuration anew, if anything does.
     pub reload: Option<Arc<dyn Reload>>,
 }
@@ -112,6 +115,7 @@ impl Server {
         let bans = options.data.as_deref().map(BanFile::new);
         let api = Api {
             bans: bans.map(Arc::new),
+            metrics: options.metrics,
             reload: options.reload,
             control,
             token: Arc::new(options.token),

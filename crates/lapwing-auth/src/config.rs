@@ -1,5 +1,6 @@
 //! What of all this the configuration says.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lapwing_broker::hook::Anonymous;
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::authentication::Algorithm;
 
-/// Who is let in. A client shows who it is by one of the methods that are configured: `certificate`, `jwt` and `password`,
-/// asked in this order. The first that knows the client decides; what none knows is left to `anonymous`.
+/// Who is let in. A client shows who it is by one of the methods that are configured: `certificate`, `jwt`, `password` and
+/// `http`, asked in this order. The first that knows the client decides; what none knows is left to `anonymous`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -24,6 +25,8 @@ pub struct Authentication {
     pub jwt: Jwt,
     /// Users with passwords.
     pub password: Password,
+    /// A service that is asked over HTTP.
+    pub http: Http,
     /// Threads that look at passwords and tokens; 0 for one less than there are processors, and at least one.
     pub threads: usize,
     /// Clients that may wait for these threads; further ones are refused, as busy.
@@ -46,6 +49,7 @@ impl Default for Authentication {
             certificate: Certificate::default(),
             jwt: Jwt::default(),
             password: Password::default(),
+            http: Http::default(),
             threads: 0,
             queue_maximum: 4096,
             queue_address_maximum: 1024,
@@ -143,6 +147,61 @@ pub struct Password {
     pub file: Option<PathBuf>,
 }
 
+/// A service that is asked over HTTP about clients that present a user name or a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Http {
+    /// Where to ask: `http://HOST:PORT/PATH` or `https://HOST:PORT/PATH`. None: nobody is asked.
+    pub url: Option<String>,
+    /// File (PEM) with the authorities that are trusted for `https://`. None: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Headers of each request that are no secret, by their names.
+    pub headers: BTreeMap<String, HeaderValue>,
+    /// Headers of each request that are secret, by their names.
+    pub header_files: BTreeMap<String, HeaderFile>,
+    /// How long a connection to the service may take to be there, in milliseconds.
+    pub connect_timeout_ms: u32,
+    /// How long everything may take together, from looking up its address to the end of its answer, in milliseconds. Less than
+    /// `limits.connect_timeout_s`, which is how long a client waits.
+    pub timeout_ms: u32,
+    /// Bytes of an answer; with more it is none.
+    pub response_bytes_maximum: usize,
+    /// Requests that may be under way. Others wait, within `authentication.queue_maximum`.
+    pub connections: usize,
+    /// How long an answer is remembered: at most `authentication.cache_s`, and half of the time for which it says that it holds. 0 for not
+    /// at all.
+    pub cache_s: u32,
+}
+
+/// The value of this header, for everybody to see who sees the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HeaderValue(pub String);
+
+/// File with the value of this header; a line end behind it does not count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HeaderFile(pub PathBuf);
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            headers: BTreeMap::new(),
+            header_files: BTreeMap::new(),
+            connect_timeout_ms: 2000,
+            timeout_ms: 5000,
+            response_bytes_maximum: 64 * 1024,
+            connections: 8,
+            cache_s: 60,
+        }
+    }
+}
+
 /// Which client identifiers a user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -168,6 +227,8 @@ pub enum Method {
     Jwt,
     /// By a password.
     Password,
+    /// By the word of a service.
+    Http,
     /// Not at all, as `authentication.anonymous` says.
     Anonymous,
 }
@@ -179,6 +240,7 @@ impl Method {
             Self::Certificate => "certificate",
             Self::Jwt => "jwt",
             Self::Password => "password",
+            Self::Http => "http",
             Self::Anonymous => "anonymous",
         }
     }

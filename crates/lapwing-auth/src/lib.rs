@@ -19,7 +19,8 @@ mod standing;
 pub use authentication::Algorithm;
 pub use change::Changes;
 pub use config::{
-    Authentication, Certificate, CertificateUser, ClientIdBinding, Format, Jwt, Method, Password, Permissions,
+    Authentication, Certificate, CertificateUser, ClientIdBinding, Format, HeaderFile, HeaderValue, Http,
+    Jwt, Method, Password, Permissions,
 };
 pub use fault::FileError;
 pub use secret::Secret;

@@ -10,7 +10,7 @@ use lapwing_broker::hook::{
     Verdict,
 };
 
-use crate::authentication::{Gate, Pool, Stat, Tokens, start_pool};
+use crate::authentication::{Files, Gate, Pools, Service, Stat, Tokens};
 use crate::change::Changes;
 use crate::config::{Authentication, CertificateUser, Format, Method, Permissions};
 use crate::fault::{self, FileError};
@@ -26,19 +26,17 @@ pub struct Security {
 }
 
 struct Inner {
-    config: SecurityConfig,
     /// What holds now: exchanged as a whole.
     current: RwLock<Arc<State>>,
     /// One change at a time.
     reloading: Mutex<()>,
-    pool: Option<Arc<Pool>>,
     stat: Arc<Stat>,
     watch: Arc<Watch>,
     everything: Arc<dyn Permit>,
 }
 
 /// What the configuration says of security.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SecurityConfig {
     /// Who is let in.
     pub authentication: Authentication,
@@ -48,8 +46,10 @@ pub struct SecurityConfig {
     pub listeners: Vec<(Arc<str>, Vec<Method>)>,
 }
 
-/// The files as they were at one time.
+/// A configuration, and its files as they were at one time.
 struct State {
+    config: SecurityConfig,
+    pools: Pools,
     gate: Gate,
     rules: Option<Arc<Ruleset>>,
     report_only: Option<Arc<Ruleset>>,
@@ -89,6 +89,8 @@ pub struct SecurityStat {
     pub accepted: u64,
     /// Clients that were refused for what they presented, or did not present.
     pub refused: u64,
+    /// Clients that were refused since nobody could say who they are.
+    pub unavailable: u64,
     /// Verdicts that were remembered.
     pub remembered: u64,
     /// Clients that were refused since too many waited.
@@ -140,14 +142,11 @@ impl Security {
     pub fn open(config: SecurityConfig) -> Result<Self, SecurityError> {
         config.check_values()?;
         let stat = Arc::<Stat>::default();
-        let state = State::read(&config, &stat)?;
-        let pool =
-            state.gate.has_proofs().then(|| start_pool(&config.authentication)).transpose()?.map(Arc::new);
+        let mut state = State::read(&config, &stat)?;
+        state.pools = state.pools.fit(&config.authentication, &state.gate)?;
         let inner = Inner {
-            config,
             current: RwLock::new(Arc::new(state)),
             reloading: Mutex::new(()),
-            pool,
             stat,
             watch: Arc::default(),
             everything: Arc::new(AllowAll),
@@ -155,16 +154,22 @@ impl Security {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Reads all files anew. If every one of them is in order they hold from now on, all at once; what has changed. The broker must be
-    /// told, so that it looks at the clients that are connected. This takes the time of reading files.
+    /// Reads all files anew, by another configuration or by the same. If everything is in order it holds from now on, all at once; what has
+    /// changed in the files. The broker must be told, so that it looks at the clients that are connected. This takes the time of reading
+    /// files.
     ///
     /// # Errors
     ///
-    /// What is wrong with a file. Then nothing has changed: what held before still does.
-    pub fn reload(&self) -> Result<Changes, SecurityError> {
+    /// What is wrong with the configuration or a file. Then nothing has changed: what held before still does.
+    pub fn reload(&self, config: &SecurityConfig) -> Result<Changes, SecurityError> {
         let _one = self.inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = State::read_strictly(&self.inner.config, &self.inner.stat)?;
+        config.check_values()?;
         let before = self.inner.state();
+        let mut next = State::read_strictly(config, &self.inner.stat)?;
+        next.pools = before.pools.fit(&config.authentication, &next.gate).inspect_err(|_| {
+            // Fewer threads than the system would not give are no trouble to have.
+            let _ = before.pools.fit(&before.config.authentication, &before.gate);
+        })?;
         let changes = Changes::between(
             (before.gate.users.as_deref(), before.rules.as_deref()),
             (next.gate.users.as_deref(), next.rules.as_deref()),
@@ -176,7 +181,7 @@ impl Security {
     /// Sentences that say who is let in and what they may do, and whether each is a warning.
     pub fn describe(&self) -> Vec<(bool, String)> {
         let state = self.inner.state();
-        let config = &self.inner.config;
+        let config = &state.config;
         let mut sentences = Vec::new();
         let has_proofs = state.gate.has_proofs();
         if let (Some(path), Some(users)) = (&config.authentication.password.file, &state.gate.users) {
@@ -201,6 +206,18 @@ impl Security {
         if config.authentication.certificate.user != CertificateUser::None {
             let text = "clients with a certificate are let in, on listeners that ask for one";
             sentences.push((false, text.to_owned()));
+        }
+        if let Some(service) = state.gate.service() {
+            let url = service.shown_url();
+            sentences.push((false, format!("clients are let in whom the service at {url} lets in")));
+            if service.is_in_the_clear() {
+                sentences.push((
+                    true,
+                    format!(
+                        "passwords are sent to {url} for everybody to see on the way: it is not https://"
+                    ),
+                ));
+            }
         }
         sentences.push(anonymous_sentence(config.authentication.anonymous, has_proofs));
         for (name, methods) in &config.listeners {
@@ -237,13 +254,14 @@ impl Security {
 
     /// What has been counted.
     pub fn stat(&self) -> SecurityStat {
-        let Inner { stat, watch, pool, .. } = &*self.inner;
+        let Inner { stat, watch, .. } = &*self.inner;
         SecurityStat {
             accepted: stat.accepted.load(Relaxed),
             refused: stat.refused.load(Relaxed),
+            unavailable: stat.unavailable.load(Relaxed),
             remembered: stat.remembered.load(Relaxed),
             busy: stat.busy.load(Relaxed),
-            waiting: pool.as_ref().map_or(0, |pool| pool.waiting()) as u64,
+            waiting: self.inner.state().pools.waiting() as u64,
             would_deny: watch.would_deny.load(Relaxed),
             would_allow: watch.would_allow.load(Relaxed),
         }
@@ -277,6 +295,12 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state().pools.close();
+    }
+}
+
 /// Whether a file of rules may be missing: then it allows nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -302,12 +326,14 @@ impl State {
         let rules = permissions.file.as_ref().map(|path| read(path, permissions.format)).transpose()?;
         let report_only =
             permissions.report_only.as_ref().map(|path| read(path, Format::Lapwing)).transpose()?;
-        let needs_standing = rules.is_some() || report_only.is_some();
-        let (authentication, listeners) = (&config.authentication, &config.listeners);
-        let tokens = Tokens::read(&authentication.jwt)?.map(Arc::new);
-        let (users, stat) = (users.map(Arc::new), Arc::clone(stat));
-        let gate = Gate::new(authentication, listeners, users, tokens, stat, needs_standing)?;
-        Ok(Self { gate, rules, report_only })
+        let authentication = &config.authentication;
+        let files = Files {
+            users: users.map(Arc::new),
+            tokens: Tokens::read(&authentication.jwt)?.map(Arc::new),
+            service: Service::read(&authentication.http)?.map(Arc::new),
+        };
+        let gate = Gate::new(authentication, &config.listeners, files, Arc::clone(stat))?;
+        Ok(Self { config: config.clone(), pools: Pools::default(), gate, rules, report_only })
     }
 }
 
@@ -342,16 +368,23 @@ fn read_rules(path: &Path, format: Format, missing: Missing) -> Result<Ruleset, 
 
 impl Authenticator for Security {
     fn authenticate(&self, credentials: &Credentials<'_>, later: &Later<'_>) -> Option<Verdict> {
-        self.inner.state().gate.judge(credentials, later, self.inner.pool.as_deref())
+        let state = self.inner.state();
+        state.gate.judge(credentials, later, &state.pools)
     }
 
     fn begin_exchange(&self, method: &str, credentials: &Credentials<'_>) -> Option<Box<dyn Exchange>> {
-        self.inner.state().gate.begin_exchange(method, credentials, self.inner.pool.as_ref())
+        let state = self.inner.state();
+        state.gate.begin_exchange(method, credentials, &state.pools)
     }
 
     fn still_accepts(&self, client: &Client) -> bool {
         let state = self.inner.state();
-        Standing::of(client).is_none_or(|standing| standing.still_holds(&state.gate))
+        match Standing::of(client) {
+            Some(standing) => standing.still_holds(client, &state.gate),
+            // Somebody else has let it in, and knows who it is.
+            None if client.identity.user_name.is_some() || client.identity.owner.is_some() => true,
+            None => state.gate.still_accepts_unproven(client),
+        }
     }
 }
 
@@ -386,7 +419,7 @@ impl Authorizer for Security {
 
 impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Security").field("config", &self.inner.config).finish_non_exhaustive()
+        f.debug_struct("Security").field("config", &self.inner.state().config).finish_non_exhaustive()
     }
 }
 

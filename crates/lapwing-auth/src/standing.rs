@@ -12,19 +12,18 @@ use crate::permission::{Ruleset, Subject};
 /// How a client was let in.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    listener: Arc<str>,
     proven: Option<Proven>,
 }
 
 impl Standing {
-    /// Of a client that has not shown who it is.
-    pub(crate) fn unproven(listener: Arc<str>) -> Self {
-        Self { listener, proven: None }
+    /// Of a client that has given a name and has not shown that it is its own.
+    pub(crate) fn unproven() -> Self {
+        Self { proven: None }
     }
 
     /// Of one that has.
-    pub(crate) fn proven(listener: Arc<str>, proven: Proven) -> Self {
-        Self { listener, proven: Some(proven) }
+    pub(crate) fn proven(proven: Proven) -> Self {
+        Self { proven: Some(proven) }
     }
 
     pub(crate) fn into_grants(self) -> Grants {
@@ -54,18 +53,13 @@ impl Standing {
         self.proven.as_ref()?.rules.as_ref()
     }
 
-    /// Whether the client would still be let in, by the files as they are now: with the password that it had, or by the key that its
-    /// token was signed with.
-    pub(crate) fn still_holds(&self, gate: &Gate) -> bool {
-        if let Some(key) = self.proven.as_ref().and_then(|proven| proven.key.as_ref()) {
-            return gate.has_key(key);
+    /// Whether the client would still be let in, by the files and the configuration as they are now: with the password that it had, for
+    /// instance, or by the key that its token was signed with.
+    pub(crate) fn still_holds(&self, client: &Client, gate: &Gate) -> bool {
+        match &self.proven {
+            Some(proven) => gate.still_accepts(client, proven),
+            None => gate.still_accepts_unproven(client),
         }
-        let users = gate.users.as_deref();
-        let Some(account) = self.proven.as_ref().and_then(|proven| proven.account.as_ref()) else {
-            return true;
-        };
-        let now = users.and_then(|users| users.get(&account.name));
-        now.is_some_and(|now| now.password == account.password && now.scram == account.scram)
     }
 
     /// What rules see of the client. Of a user of the file, what the file says now.
@@ -82,19 +76,19 @@ impl Standing {
             client_id: &client.client_id,
             user: proven.map(|proven| &*proven.user),
             attributes,
-            listener: &self.listener,
+            listener: &client.listener,
             address: client.peer.ip(),
         }
     }
 }
 
-/// What rules see of a client that somebody else let in: whose word is taken for it.
+/// What rules see of a client that has no standing: nobody, or one that somebody else let in, whose word is taken for it.
 pub(crate) fn foreign_subject(client: &Client) -> Subject<'_> {
     Subject {
         client_id: &client.client_id,
         user: client.identity.user_name.as_deref(),
         attributes: &client.identity.attributes,
-        listener: "",
+        listener: &client.listener,
         address: client.peer.ip(),
     }
 }

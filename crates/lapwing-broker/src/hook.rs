@@ -270,6 +270,10 @@ pub struct Client {
     pub identity: Arc<Identity>,
     /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Whether the other end is on this machine.
+    pub is_local: bool,
+    /// The name of the listener that accepted the connection; empty for a client of an earlier process.
+    pub listener: Arc<str>,
 }
 
 /// The decisions that a program takes for its broker.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, Options, Reload, Server, Token};
+use lapwing_api::{BindError, Listener, MetricSource, Options, Reload, Server, Token};
 use lapwing_broker::{Ban, Broker};
 
 use crate::config::{Config, Durability};
@@ -70,6 +70,7 @@ impl Admin {
         self,
         broker: &Broker,
         metrics_public: bool,
+        metrics: MetricSource,
         reload: Arc<dyn Reload>,
     ) -> anyhow::Result<Server> {
         let local = self.listener.local();
@@ -87,8 +88,13 @@ impl Admin {
                 "the admin channel is open to other machines, and whoever sees its traffic sees its token: there is no TLS"
             );
         }
-        let options =
-            Options { token: self.token, metrics_public, data: self.directory, reload: Some(reload) };
+        let options = Options {
+            token: self.token,
+            metrics_public,
+            data: self.directory,
+            metrics: Some(metrics),
+            reload: Some(reload),
+        };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")
     }
 }

@@ -191,18 +191,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// From here on the limits of another one hold, for the listeners that there are.
-    pub(crate) fn take_limits(&mut self, other: Self) {
-        self.limits = other.limits;
-        for (name, listener) in other.listeners {
-            if let Some(own) = self.listeners.get_mut(&name) {
-                own.limits = listener.limits;
-            }
-        }
-    }
-}
-
 impl Admin {
     /// Where to listen, and whether the user has said so; `None` for no admin channel.
     pub(crate) fn address(&self) -> anyhow::Result<Option<(&str, bool)>> {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -27,7 +28,7 @@ pub(crate) fn start(config: &Log) -> LogHandle {
             .with_ansi(false)
             .boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry().with(filter).with(filter_fn(is_ours_to_show)).with(lines).init();
     limit_libraries(config.level);
     LogHandle(handle)
 }
@@ -39,6 +40,13 @@ impl LogHandle {
         let _ = self.0.reload(filter(level));
         limit_libraries(level);
     }
+}
+
+/// Not what carries a question to a service over HTTP: at its finest it says byte by byte what is sent, and that is secret. What goes
+/// wrong there is said where the question is asked.
+fn is_ours_to_show(metadata: &tracing::Metadata<'_>) -> bool {
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    !["ureq", "ureq_proto", "rustls"].contains(&library)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -9,7 +9,7 @@ use lapwing_broker::Control;
 
 use crate::config::{Config, Difference};
 use crate::log::LogHandle;
-use crate::memory;
+use crate::{memory, security};
 
 /// Reads anew what can change while the broker runs.
 pub(crate) struct Reloader {
@@ -28,13 +28,10 @@ pub(crate) struct Source {
     pub(crate) settings: Vec<String>,
 }
 
-/// What holds as soon as it is read, as keys and beginnings of keys. Everything else needs a restart.
-const LIVE: [&str; 2] = ["log.level", "limits."];
-
-fn is_live(key: &str) -> bool {
-    let is_of_listener = key.starts_with("listeners.") && key.contains(".limits.");
-    is_of_listener || LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
-}
+/// What holds as soon as it is read: these keys and all below them. Everything else needs a restart.
+const LIVE: [&str; 4] = ["log.level", "limits", "authentication", "permissions"];
+/// The same for what a listener has that was there before.
+const LIVE_OF_LISTENER: [&str; 2] = ["limits", "authentication"];
 
 impl Source {
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
@@ -60,8 +57,12 @@ impl Reloader {
         next.check()?;
         let differences = Difference::between(&current, &next)?;
         let (live, waiting): (Vec<_>, Vec<_>) =
-            differences.iter().partition(|difference| is_live(&difference.key));
-        let changes = self.security.reload()?;
+            differences.iter().partition(|difference| is_live(&difference.key, &current, &next));
+        let next_security = security::reloaded(&current, &next);
+        let changes = self.security.reload(&next_security)?;
+        if next_security != security::config(&current) {
+            security::announce(&self.security);
+        }
         self.log.set(next.log.level);
         self.control.set_limits(next.limits.clone(), &next.listener_limits())?;
         // Each listener's by themselves: what is wrong with one is in the log.
@@ -73,8 +74,7 @@ impl Reloader {
         }
         let needs_restart = waiting.into_iter().map(Difference::text).collect();
         // What needs a restart is said each time until then.
-        current.log.level = next.log.level;
-        current.take_limits(next);
+        adopt(&mut current, next);
         Ok(Reloaded {
             changed,
             needs_restart,
@@ -82,6 +82,32 @@ impl Reloader {
             disconnected: renewed.disconnected as u64,
             unsubscribed: renewed.unsubscribed as u64,
         })
+    }
+}
+
+fn is_live(key: &str, current: &Config, next: &Config) -> bool {
+    let is_within = |key: &str, live: &&str| {
+        key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let Some(rest) = key.strip_prefix("listeners.") else {
+        return LIVE.iter().any(|live| is_within(key, live));
+    };
+    let mut kept = current.listeners.keys().filter(|name| next.listeners.contains_key(*name));
+    kept.any(|name| {
+        let own = rest.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        own.is_some_and(|own| LIVE_OF_LISTENER.iter().any(|live| is_within(own, live)))
+    })
+}
+
+/// Keeps what is live of another configuration, which holds from now on.
+fn adopt(current: &mut Config, next: Config) {
+    current.log.level = next.log.level;
+    current.limits = next.limits;
+    (current.authentication, current.permissions) = (next.authentication, next.permissions);
+    for (name, listener) in next.listeners {
+        if let Some(current) = current.listeners.get_mut(&name) {
+            (current.limits, current.authentication) = (listener.limits, listener.authentication);
+        }
     }
 }
 

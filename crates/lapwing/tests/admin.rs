@@ -259,7 +259,14 @@ fn an_address_that_is_taken_is_an_error_only_where_it_was_asked_for() {
 
 #[test]
 fn status_and_metrics_count() {
-    let admin = Admin::start(&["sharding.count=2"]);
+    let key = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(key.path(), [b'k'; 32]).expect("it can be written");
+    let secret = format!("authentication.jwt.secret_file={}", key.path().display());
+    let admin = Admin::start(&["sharding.count=2", &secret]);
+    let mut stranger = Connect::new(V5, "b");
+    stranger.user_name = Some("stranger");
+    let refused = Peer::raw(&admin.broker).present(&stranger);
+    assert_eq!(refused, Some(ReasonCode::BadUserNameOrPassword));
     let mut peer = Peer::connect(&admin.broker, V5, "a");
     peer.subscribe(&["t", "$share/g/u"], QoS::AtMostOnce);
     peer.publish("nowhere", b"x");
@@ -276,6 +283,9 @@ fn status_and_metrics_count() {
         "lapwing_messages_sent_total{qos=\"0\"} 1",
         "lapwing_messages_dropped_total{reason=\"no_subscriber\"} 1",
         "lapwing_clients_refused_total{reason_code=\"0x87\",reason=\"not authorized\"} 0",
+        "lapwing_authentication_accepted_total 1",
+        "lapwing_authentication_refused_total 1",
+        "lapwing_authentication_waiting 0",
         "lapwing_store_condition{condition=\"ready\"} 1",
         "lapwing_shard_mailbox_bytes{shard=\"1\"} 0",
     ] {

@@ -9,6 +9,7 @@ use std::process::{Output, Stdio};
 use std::io::Write;
 
 use broker::peer::Peer;
+use broker::service::{Reply, Service};
 use broker::{Broker, SOON, failure, lapwing, run};
 use lapwing_proto::packet::{Connect, ProtocolVersion, QoS, ReasonCode};
 use serde_json::Value;
@@ -73,6 +74,14 @@ impl Files {
     fn broker(&self) -> Broker {
         let (config, data) = (self.text("lapwing.toml"), self.text("data"));
         Broker::start(&["--config", &config, "--data", &data, "--set", "admin.listen=127.0.0.1:0"])
+    }
+
+    /// One that listens where the configuration says.
+    fn broker_with_listeners(&self) -> Broker {
+        let mut command = lapwing();
+        command.args(["serve", "--config", &self.text("lapwing.toml"), "--data", &self.text("data")]);
+        command.args(["--set", "admin.listen=127.0.0.1:0"]);
+        Broker::spawn(command)
     }
 
     /// `lapwing reload`, from the outside.
@@ -159,6 +168,100 @@ fn with_one_thing_wrong_nothing_changes() {
     printed(&files.reload(&broker, &[]));
     assert_eq!(user(&broker, "c", "carl").1, Some(ReasonCode::Success));
     anna.ping();
+}
+
+/// The methods, the service, the file of rules and the sizes: nothing of who is let in needs a restart.
+#[test]
+fn who_is_let_in_and_what_they_may_do_is_said_anew_without_a_restart() {
+    let files = Files::new();
+    let service = Service::start(|question| {
+        let result = if question["password"] == "hunter2" { "allow" } else { "deny" };
+        Reply::Json(serde_json::json!({ "result": result }))
+    });
+    let present = |broker: &Broker, user: Option<(&str, &str)>| {
+        let mut connect = Connect::new(V5, user.map_or("nobody", |(user, _)| user));
+        connect.user_name = user.map(|(user, _)| user);
+        connect.password = user.map(|(_, password)| password.as_bytes());
+        let mut peer = Peer::raw(broker);
+        let reason_code = peer.present(&connect);
+        (peer, reason_code)
+    };
+    let (ok, wrong) = (Some(ReasonCode::Success), Some(ReasonCode::BadUserNameOrPassword));
+    // Nobody has to show anything: there are no threads for it.
+    let lan = "[listeners.lan]\nbind = \"tcp://127.0.0.1:0\"\n";
+    files.write("lapwing.toml", lan);
+    let broker = files.broker_with_listeners();
+    let (mut nobody, reason_code) = present(&broker, None);
+    assert_eq!(reason_code, ok);
+    nobody.ping();
+    let (mut claimant, reason_code) = present(&broker, Some(("anna", "whatever")));
+    assert_eq!(reason_code, ok);
+
+    // Users, and nobody else.
+    let (users, rules) = (files.text("users.toml"), files.text("acl.toml"));
+    let by_password = format!(
+        "[authentication]\nanonymous = \"none\"\n[authentication.password]\nfile = {users:?}\n[permissions]\nfile = {rules:?}\n"
+    );
+    files.write("lapwing.toml", &format!("{lan}{by_password}"));
+    let text = printed(&files.reload(&broker, &[]));
+    for expected in [
+        "authentication.anonymous: \"loopback\" → \"none\"\n",
+        "authentication.password.file: none → ",
+        "permissions.file: none → ",
+        "2 clients looked at, 2 disconnected",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    assert!(!text.contains("restart"), "{text}");
+    broker.wait_for_line("clients that do not show who they are, are refused");
+    assert_eq!(nobody.wait_for_disconnect(), Some(ReasonCode::NotAuthorized));
+    assert_eq!(claimant.wait_for_disconnect(), Some(ReasonCode::NotAuthorized), "it has proved nothing");
+    assert_eq!(present(&broker, None).1, Some(ReasonCode::NotAuthorized));
+    assert_eq!(present(&broker, Some(("anna", "whatever"))).1, wrong);
+    let (mut anna, reason_code) = present(&broker, Some(("anna", "word")));
+    assert_eq!(reason_code, ok);
+    assert_eq!(
+        anna.subscribe(&["open/#", "other"], QoS::AtMostOnce),
+        [ReasonCode::Success, ReasonCode::NotAuthorized]
+    );
+
+    // The listener has a service instead, and other sizes.
+    let url = service.url();
+    let by_service = format!(
+        "{lan}authentication = [\"http\"]\n{by_password}[authentication.http]\nurl = {url:?}\nconnections = 2\n"
+    );
+    files.write("lapwing.toml", &by_service.replace("anonymous", "threads = 3\nanonymous"));
+    let text = printed(&files.reload(&broker, &[]));
+    for expected in [
+        "listeners.lan.authentication: none → [\"http\"]\n",
+        "authentication.threads: 0 → 3\n",
+        "1 disconnected",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    assert!(!text.contains("restart"), "{text}");
+    assert_eq!(anna.wait_for_disconnect(), Some(ReasonCode::NotAuthorized));
+    assert_eq!(present(&broker, Some(("anna", "word"))).1, wrong);
+    let (mut carl, reason_code) = present(&broker, Some(("carl", "hunter2")));
+    assert_eq!(reason_code, ok);
+
+    // With something wrong, also far behind, everything stays.
+    files.write("lapwing.toml", &format!("{lan}{by_password}report_only = \"/nothing/there.toml\"\n"));
+    let error = failure(&files.reload(&broker, &[]), 1);
+    assert!(error.contains("/nothing/there.toml"), "{error}");
+    assert_eq!(present(&broker, Some(("anna", "word"))).1, wrong);
+    carl.ping();
+
+    // A listener that is in the file no more is there until a restart, with its methods.
+    files.write("lapwing.toml", &by_service.replace(lan, "[listeners.wan]\nbind = \"tcp://127.0.0.1:0\"\n"));
+    let text = printed(&files.reload(&broker, &[]));
+    for expected in
+        ["needs a restart: listeners.lan.bind: ", "needs a restart: listeners.wan.authentication: "]
+    {
+        assert!(text.contains(expected), "no {expected:?} in {text}");
+    }
+    assert_eq!(present(&broker, Some(("anna", "word"))).1, wrong);
+    carl.ping();
 }
 
 #[test]

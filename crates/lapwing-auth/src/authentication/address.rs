@@ -36,6 +36,11 @@ impl Delays {
         Self { new: HashMap::new(), old: HashMap::new(), longest }
     }
 
+    /// Delays are up to this from now on.
+    pub(super) fn limit(&mut self, longest: Duration) {
+        self.longest = longest;
+    }
+
     /// A wrong password came from there.
     pub(super) fn fail(&mut self, place: Network, now: Instant) {
         let count = self.failures(place, now).map_or(1, |failures| failures.count.saturating_add(1));

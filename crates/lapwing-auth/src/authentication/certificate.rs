@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::proof::{Opinion, Proven};
+use super::proof::{Opinion, Proof, Proven};
 use crate::config::CertificateUser;
 use crate::password::Users;
 
@@ -39,13 +39,19 @@ pub(super) fn judge(der: &[u8], user: CertificateUser, users: Option<&Users>) ->
     };
     let known = users.and_then(|users| users.get(&name)).cloned();
     let mut proven = match known {
-        Some(user) => Proven::of_user(user),
-        None => Proven::of_name(name.into()),
+        Some(account) => Proven::of_user(account, Proof::Certificate(user)),
+        None => Proven::of_name(name.into(), Proof::Certificate(user)),
     };
     let own = (Arc::from(FINGERPRINT), Arc::from(fingerprint));
     proven.attributes = proven.attributes.iter().cloned().chain([own]).collect();
     proven.expires = not_after(&certificate);
     Opinion::Accept(proven)
+}
+
+/// What a certificate says of itself, for whoever is asked about its owner: the Common Name, if there is one, and the fingerprint.
+pub(super) fn names(der: &[u8]) -> (Option<String>, String) {
+    let certificate = X509Certificate::from_der(der).ok();
+    (certificate.and_then(|(_, certificate)| common_name(&certificate)), fingerprint(der))
 }
 
 /// The one Common Name; several say nothing.
@@ -90,7 +96,7 @@ mod tests {
         match judge(&BASE64_STANDARD.decode(der).unwrap(), user, users) {
             Opinion::Accept(proven) => Ok(proven),
             Opinion::Refuse(reason) => Err(reason),
-            Opinion::Unknown => panic!("it knows"),
+            other => panic!("{other:?}"),
         }
     }
 

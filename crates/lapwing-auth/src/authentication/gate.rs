@@ -2,22 +2,25 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use lapwing_broker::hook::{Anonymous, Credentials, Exchange, Later, Reply, Step, Verdict};
+use lapwing_broker::hook::{Anonymous, Client, Credentials, Exchange, Later, Step, Verdict};
 use lapwing_proto::packet::ReasonCode;
 
 use super::cache::{Cache, Digest};
-use super::chain::{Chain, Member, Quick};
+use super::chain::{Chain, Member, Quick, Station};
+use super::http::Service;
 use super::jwt::Tokens;
-use super::pool::{Outcome, Pool, Work};
-use super::proof::{Presented, Proven};
-use super::queue::QueueLimits;
+use super::look::{Door, Look, Stat};
+use super::pool::Pool;
+use super::pools::Pools;
+use super::proof::{Presented, Proof, Proven, Refusal};
+use super::queue::Full;
 use super::scram::{self, Scram};
 use crate::config::{Authentication, CertificateUser, ClientIdBinding, Method};
-use crate::password::{Users, Workspace};
+use crate::password::Users;
 use crate::security::SecurityError;
 use crate::standing::Standing;
 
@@ -28,37 +31,30 @@ pub(crate) struct Gate {
     /// Of listeners without a chain of their own.
     common: Arc<Chain>,
     client_id: ClientIdBinding,
-    cache: Arc<Cache<Result<Proven, &'static str>>>,
+    cache: Arc<Cache<Result<Proven, Refusal>>>,
     cache_for: Duration,
     pub(crate) users: Option<Arc<Users>>,
     tokens: Option<Arc<Tokens>>,
+    service: Option<Arc<Service>>,
     certificate: CertificateUser,
     stat: Arc<Stat>,
-    /// Whether what clients are known by is of use: where nobody looks at it, they can share one identity.
-    needs_standing: bool,
 }
 
-/// What has been counted since the start.
+/// What the files say that the configuration names.
 #[derive(Debug, Default)]
-pub(crate) struct Stat {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) remembered: AtomicU64,
-    pub(crate) busy: AtomicU64,
+pub(crate) struct Files {
+    pub(crate) users: Option<Arc<Users>>,
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) service: Option<Arc<Service>>,
 }
-
-/// What is presented and wrong is remembered for a shorter time: somebody may set it right.
-const WRONG_FOR: Duration = Duration::from_secs(10);
 
 impl Gate {
     /// With these files. `listeners` have methods of their own.
     pub(crate) fn new(
         config: &Authentication,
         listeners: &[(Arc<str>, Vec<Method>)],
-        users: Option<Arc<Users>>,
-        tokens: Option<Arc<Tokens>>,
+        files: Files,
         stat: Arc<Stat>,
-        needs_standing: bool,
     ) -> Result<Self, SecurityError> {
         let cache = Cache::new(config.cache_maximum).ok_or(SecurityError::Random)?;
         let mut gate = Self {
@@ -67,16 +63,17 @@ impl Gate {
             client_id: config.client_id,
             cache: Arc::new(cache),
             cache_for: Duration::from_secs(config.cache_s.into()),
-            users,
-            tokens,
+            users: files.users,
+            tokens: files.tokens,
+            service: files.service,
             certificate: config.certificate.user,
             stat,
-            needs_standing,
         };
         let mut common = Vec::new();
         common.extend((gate.certificate != CertificateUser::None).then_some(Method::Certificate));
         common.extend(gate.tokens.is_some().then_some(Method::Jwt));
         common.extend(gate.users.is_some().then_some(Method::Password));
+        common.extend(gate.service.is_some().then_some(Method::Http));
         common.push(Method::Anonymous);
         gate.common = Arc::new(gate.chain(0, &common, config.anonymous, "authentication")?);
         for ((name, methods), number) in listeners.iter().zip(1..) {
@@ -113,6 +110,10 @@ impl Gate {
                     let users = self.users.as_ref().ok_or_else(|| missing("authentication.password.file"))?;
                     chain.members.push(Member::Password(Arc::clone(users)));
                 }
+                Method::Http => {
+                    let service = self.service.as_ref().ok_or_else(|| missing("authentication.http.url"))?;
+                    chain.members.push(Member::Http(Arc::clone(service)));
+                }
                 Method::Anonymous => chain.anonymous = Some(anonymous),
             }
         }
@@ -124,19 +125,34 @@ impl Gate {
         self.tokens.is_some()
     }
 
+    /// The service that is asked, if there is one.
+    pub(crate) fn service(&self) -> Option<&Service> {
+        self.service.as_deref()
+    }
+
+    /// Whether these threads have anything to do.
+    pub(super) fn has_station(&self, station: Station) -> bool {
+        let chains = self.chains.values().chain([&self.common]);
+        { chains }.any(|chain| chain.members.iter().any(|member| member.station() == station))
+    }
+
+    fn chain_of(&self, listener: &str) -> &Arc<Chain> {
+        self.chains.get(listener).unwrap_or(&self.common)
+    }
+
     /// Whether any client can show who it is.
     pub(crate) fn has_proofs(&self) -> bool {
         self.chains.values().chain([&self.common]).any(|chain| !chain.members.is_empty())
     }
 
-    /// Judges a CONNECT, at once or by a thread of the pool.
+    /// Judges a CONNECT, at once or by a thread of a pool.
     pub(crate) fn judge(
         &self,
         credentials: &Credentials<'_>,
         later: &Later<'_>,
-        pool: Option<&Pool>,
+        pools: &Pools,
     ) -> Option<Verdict> {
-        let chain = self.chains.get(credentials.listener).unwrap_or(&self.common);
+        let chain = self.chain_of(credentials.listener);
         let first = match chain.look(credentials) {
             Quick::Work(first) => first,
             Quick::Verdict(verdict) => return Some(self.door(credentials).decide(verdict)),
@@ -147,26 +163,23 @@ impl Gate {
             self.stat.remembered.fetch_add(1, Relaxed);
             return Some(self.door(credentials).decide(verdict));
         }
-        let work = || {
-            let look = Look {
-                chain: Arc::clone(chain),
-                first,
-                presented: Presented::new(credentials),
-                digest,
-                cache: Arc::clone(&self.cache),
-                cache_for: self.cache_for,
-                door: self.door(credentials),
-                reply: later.reply(),
-            };
-            Box::new(|workspace: &mut Workspace| look.run(workspace)) as Work
+        let look = || Look {
+            chain: Arc::clone(chain),
+            next: first,
+            presented: Presented::new(credentials),
+            digest,
+            cache: Arc::clone(&self.cache),
+            cache_for: self.cache_for,
+            door: self.door(credentials),
+            reply: later.reply(),
+            pools: pools.clone(),
         };
-        let submitted = pool.map(|pool| pool.submit(credentials.peer.ip(), work));
-        if submitted != Some(Ok(())) {
-            self.stat.busy.fetch_add(1, Relaxed);
-            let reason = "too many clients wait for their passwords to be looked at";
-            return Some(Verdict::Refuse(ReasonCode::ServerBusy, reason.to_owned()));
+        let pool = pools.get(chain.station(first));
+        let submitted = pool.map(|pool| pool.submit(credentials.peer.ip(), || look().into_work()));
+        match submitted {
+            Some(Ok(())) => None,
+            Some(Err(Full)) | None => Some(self.stat.refuse_busy()),
         }
-        None
     }
 
     /// Begins an extended authentication.
@@ -174,28 +187,65 @@ impl Gate {
         &self,
         method: &str,
         credentials: &Credentials<'_>,
-        pool: Option<&Arc<Pool>>,
+        pools: &Pools,
     ) -> Option<Box<dyn Exchange>> {
-        let chain = self.chains.get(credentials.listener).unwrap_or(&self.common);
+        let chain = self.chain_of(credentials.listener);
+        let pool = pools.hashing.clone()?;
         let scram = Scram::new(Arc::clone(chain.exchange(method)?));
         let (door, address) = (self.door(credentials), credentials.peer.ip());
-        Some(Box::new(ScramExchange { scram, door: Some(door), address, pool: Arc::clone(pool?) }))
+        Some(Box::new(ScramExchange { scram, door: Some(door), address, pool }))
     }
 
-    /// Whether a token that was signed by this key would still be accepted.
-    pub(crate) fn has_key(&self, key: &[u8; 32]) -> bool {
-        self.tokens.as_ref().is_some_and(|tokens| tokens.fingerprints().contains(key))
+    /// Whether a client that has shown in this way who it is would still be let in.
+    pub(crate) fn still_accepts(&self, client: &Client, proven: &Proven) -> bool {
+        if !self.chain_of(&client.listener).accepts(&proven.proof) {
+            return false;
+        }
+        let Some(account) = &proven.account else { return proven.may_be(&client.client_id, self.client_id) };
+        let now = self.users.as_ref().and_then(|users| users.get(&account.name));
+        now.is_some_and(|now| {
+            let now_proven = Proven::of_user(Arc::clone(now), proven.proof.clone());
+            now.password == account.password
+                && now.scram == account.scram
+                && now_proven.may_be(&client.client_id, self.client_id)
+        })
+    }
+
+    /// Whether a client that has not shown who it is, and was let in, would still be.
+    pub(crate) fn still_accepts_unproven(&self, client: &Client) -> bool {
+        // One that presents a name now has to prove it.
+        let has_claimed = client.identity.user_name.is_some() && self.has_proofs();
+        let is_welcome = match self.chain_of(&client.listener).anonymous {
+            None | Some(Anonymous::None) => false,
+            Some(Anonymous::Loopback) => client.is_local,
+            Some(Anonymous::All) => true,
+        };
+        is_welcome && !has_claimed
     }
 
     fn digest(&self, chain: &Chain, credentials: &Credentials<'_>) -> Digest {
         let number = chain.number.to_le_bytes();
-        self.cache.digest(&[Some(&number), credentials.user_name.map(str::as_bytes), credentials.password])
+        let (user, password) = (credentials.user_name.map(str::as_bytes), credentials.password);
+        if !chain.sees_surroundings() {
+            return self.cache.digest(&[Some(&number), user, password]);
+        }
+        let address = credentials.peer.ip().to_string();
+        let version = credentials.version.to_string();
+        self.cache.digest(&[
+            Some(&number),
+            user,
+            password,
+            Some(credentials.client_id.as_bytes()),
+            Some(address.as_bytes()),
+            Some(credentials.listener.as_bytes()),
+            Some(version.as_bytes()),
+            credentials.certificate,
+        ])
     }
 
     fn door(&self, credentials: &Credentials<'_>) -> Door {
         Door {
             client_id: credentials.client_id.into(),
-            listener: credentials.listener.into(),
             binding: self.client_id,
             stat: Arc::clone(&self.stat),
         }
@@ -211,8 +261,8 @@ impl Gate {
                     // A name that nobody has proved would be taken for one that somebody has.
                     identity.user_name = None;
                 }
-                if self.needs_standing {
-                    identity.grants = Some(Standing::unproven(credentials.listener.into()).into_grants());
+                if identity.user_name.is_some() {
+                    identity.grants = Some(Standing::unproven().into_grants());
                 }
                 (Verdict::Accept(identity), &self.stat.accepted)
             }
@@ -224,52 +274,12 @@ impl Gate {
     }
 }
 
-/// What a thread does for a client that waits.
-struct Look {
-    chain: Arc<Chain>,
-    first: usize,
-    presented: Presented,
-    digest: Digest,
-    cache: Arc<Cache<Result<Proven, &'static str>>>,
-    cache_for: Duration,
-    door: Door,
-    reply: Reply,
-}
-
-impl Look {
-    fn run(self, workspace: &mut Workspace) -> Outcome {
-        // Somebody may have presented the same while this waited.
-        let known = self.cache.get(&self.digest, Instant::now());
-        let verdict = match known {
-            Some(verdict) => verdict,
-            None => {
-                let verdict = self.chain.judge(self.first, &self.presented, workspace);
-                let holds_for = match &verdict {
-                    Ok(proven) => remaining(proven).map_or(self.cache_for, |left| left.min(self.cache_for)),
-                    Err(_) => WRONG_FOR.min(self.cache_for),
-                };
-                self.cache.put(self.digest, verdict.clone(), Instant::now() + holds_for);
-                verdict
-            }
-        };
-        let outcome = if verdict.is_ok() { Outcome::Other } else { Outcome::Wrong };
-        self.reply.send(self.door.decide(verdict));
-        outcome
-    }
-}
-
-/// For how long a proof still holds.
-fn remaining(proven: &Proven) -> Option<Duration> {
-    let expires = proven.expires?;
-    Some(expires.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
 /// SCRAM-SHA-256 under way. What the server does for it takes microseconds: the client has the work.
 struct ScramExchange {
     scram: Scram,
     door: Option<Door>,
     address: IpAddr,
-    pool: Arc<Pool>,
+    pool: Pool,
 }
 
 impl Exchange for ScramExchange {
@@ -281,7 +291,7 @@ impl Exchange for ScramExchange {
         match self.scram.respond(data) {
             scram::Reply::Challenge(data) => Step::Challenge(data),
             scram::Reply::Accept(user, data) => {
-                match self.door.take().map(|door| door.decide(Ok(Proven::of_user(user)))) {
+                match self.door.take().map(|door| door.decide(Ok(Proven::of_user(user, Proof::Password)))) {
                     Some(Verdict::Accept(identity)) => Step::Accept(identity, Some(data)),
                     Some(Verdict::Refuse(reason_code, reason)) => Step::Refuse(reason_code, reason),
                     None => Step::Refuse(ReasonCode::ProtocolError, "the exchange is over".to_owned()),
@@ -296,49 +306,4 @@ impl Exchange for ScramExchange {
             }
         }
     }
-}
-
-/// What is left to be decided once it is known who a client is.
-struct Door {
-    client_id: Box<str>,
-    listener: Arc<str>,
-    binding: ClientIdBinding,
-    stat: Arc<Stat>,
-}
-
-impl Door {
-    fn decide(self, verdict: Result<Proven, &'static str>) -> Verdict {
-        let verdict = match verdict {
-            Err(reason) => Verdict::Refuse(ReasonCode::BadUserNameOrPassword, reason.to_owned()),
-            Ok(proven) if !proven.may_be(&self.client_id, self.binding) => {
-                let reason = "this user may not have this client identifier";
-                Verdict::Refuse(ReasonCode::ClientIdentifierNotValid, reason.to_owned())
-            }
-            Ok(proven) => match remaining(&proven) {
-                Some(Duration::ZERO) => {
-                    Verdict::Refuse(ReasonCode::BadUserNameOrPassword, "the token has expired".to_owned())
-                }
-                valid_for => {
-                    Verdict::Accept(Standing::proven(self.listener, proven).into_identity(valid_for))
-                }
-            },
-        };
-        let count = match &verdict {
-            Verdict::Accept(_) => &self.stat.accepted,
-            Verdict::Refuse(..) => &self.stat.refused,
-        };
-        count.fetch_add(1, Relaxed);
-        verdict
-    }
-}
-
-/// The limits of the pool, from the configuration.
-pub(crate) fn start_pool(config: &Authentication) -> std::io::Result<Pool> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = match config.threads {
-        0 => processors.saturating_sub(1).max(1),
-        threads => threads,
-    };
-    let limits = QueueLimits { all: config.queue_maximum, per_place: config.queue_address_maximum };
-    Pool::start(threads, limits, Duration::from_millis(config.delay_maximum_ms.into()))
 }

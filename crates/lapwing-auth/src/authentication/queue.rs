@@ -45,6 +45,16 @@ impl<T> Queue<T> {
         Self { by_place: HashMap::new(), turns: VecDeque::new(), len: 0, limits }
     }
 
+    /// As much may wait from now on. What waits already stays.
+    pub(super) fn limit(&mut self, limits: QueueLimits) {
+        self.limits = limits;
+    }
+
+    /// Takes out all that waits.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.limits))
+    }
+
     /// Asks for the work if there is room for it.
     pub(super) fn push(&mut self, place: Network, work: impl FnOnce() -> T) -> Result<(), Full> {
         let waiting = self.by_place.get(&place).map_or(0, VecDeque::len);

@@ -232,9 +232,10 @@ impl Shard {
         identity: Identity,
         authentication_data: Option<&[u8]>,
     ) {
-        let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else {
+        let Some(origin) = self.connection(id).map(|connection| &connection.origin) else {
             return self.shared.registry.release(key);
         };
+        let (peer, is_local, listener) = (origin.peer, origin.is_local, Arc::clone(&origin.listener));
         if !self.is_owner(key, &identity) {
             self.shared.registry.release(key);
             let reason = "the session with this client identifier belongs to another user";
@@ -253,7 +254,7 @@ impl Shard {
             SessionKey::ClientId(key) => Arc::clone(key),
             SessionKey::Identity(_) => client_id.into(),
         };
-        let client = Client { client_id, identity: identity.into_shared(), peer };
+        let client = Client { client_id, identity: identity.into_shared(), peer, is_local, listener };
         if let Some((reason_code, reason)) = self.flapping(&client.client_id) {
             self.shared.registry.release(key);
             return self.refuse(id, Applicant::new(connect), reason_code, &reason);

@@ -64,7 +64,7 @@ impl Shard {
         let Some(open) = self.connection(id).and_then(|connection| connection.open()) else { return };
         renewed.clients += 1;
         let hooks = &self.shared.hooks;
-        let Client { client_id, identity, peer } = &open.client;
+        let Client { client_id, identity, peer, .. } = &open.client;
         let user = identity.user_name.as_deref();
         if let Some(reason) = self.shared.admission.ban_of(peer.ip(), client_id, user, self.now) {
             renewed.disconnected += 1;

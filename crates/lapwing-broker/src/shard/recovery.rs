@@ -339,7 +339,13 @@ impl Will {
             message: Message::from_stored(message.into(), clock)?,
             retain,
             delay_s,
-            client: Client { client_id: client_id.into(), identity: identity.into_shared(), peer },
+            client: Client {
+                client_id: client_id.into(),
+                identity: identity.into_shared(),
+                peer,
+                is_local: false,
+                listener: Arc::default(),
+            },
             due: due.map(|at| clock.instant(at)),
         })
     }

@@ -70,9 +70,10 @@ impl Serve {
         let broker = start(&config, listeners, bans, &security, store)?;
         announce(&broker, &config, &security);
         let metrics_public = config.admin.metrics_public;
+        let metrics = security::metrics(&security);
         let reloader = Arc::new(Reloader::new(source, config, security, broker.control(), log));
         let reload: Arc<dyn Reload> = Arc::<Reloader>::clone(&reloader);
-        let admin = admin.map(|admin| admin.start(&broker, metrics_public, reload)).transpose()?;
+        let admin = admin.map(|admin| admin.start(&broker, metrics_public, metrics, reload)).transpose()?;
         tell_service_manager(ServiceState::Ready);
         let signal = wait(&broker, signals, &*reloader)?;
         tell_service_manager(ServiceState::Stopping);

@@ -33,7 +33,7 @@ pub(crate) struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) websocket: Option<WebSocket>,
     /// The methods by which clients of this listener can show who they are, in this order, in place of all that are configured:
-    /// `certificate`, `jwt`, `password`; and `anonymous` for what `authentication.anonymous` says.
+    /// `certificate`, `jwt`, `password`, `http`; and `anonymous` for what `authentication.anonymous` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authentication: Option<Vec<Method>>,
     /// What holds for its connections, where it is not as for all.

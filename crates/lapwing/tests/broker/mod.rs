@@ -4,6 +4,7 @@
 pub(crate) mod canary;
 pub(crate) mod liar;
 pub(crate) mod peer;
+pub(crate) mod service;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

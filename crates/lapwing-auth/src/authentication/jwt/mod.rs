@@ -15,10 +15,11 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::proof::{Opinion, Proven};
+use super::claim;
+use super::proof::{Opinion, Proof, Proven};
 use crate::config::Jwt;
 use crate::fault::FileError;
-use crate::permission::{GROUP, RuleFile, Ruleset};
+use crate::permission::{GROUP, Ruleset};
 pub use key::Algorithm;
 use key::Key;
 
@@ -30,8 +31,9 @@ const VALUES_MAXIMUM: usize = 256;
 /// Verifies tokens.
 #[derive(Debug)]
 pub(crate) struct Tokens {
-    config: Jwt,
     keys: Vec<Key>,
+    /// What makes a token good beside the keys, whose files are not named in it.
+    terms: Arc<Jwt>,
 }
 
 #[derive(Deserialize)]
@@ -54,12 +56,13 @@ impl Tokens {
         if let Some(path) = &config.jwks_file {
             keys.extend(Key::from_set(path, &config.algorithms)?);
         }
-        Ok((!keys.is_empty()).then(|| Self { config: config.clone(), keys }))
+        let terms = Jwt { key_file: None, jwks_file: None, secret_file: None, ..config.clone() };
+        Ok((!keys.is_empty()).then(|| Self { keys, terms: Arc::new(terms) }))
     }
 
-    /// Names the keys, for as long as they are the same.
-    pub(super) fn fingerprints(&self) -> Vec<[u8; 32]> {
-        self.keys.iter().map(Key::fingerprint).collect()
+    /// Whether a token that was signed by this key and read by these terms would be accepted.
+    pub(super) fn accept(&self, key: &[u8; 32], terms: &Jwt) -> bool {
+        *self.terms == *terms && self.keys.iter().any(|own| own.fingerprint() == *key)
     }
 
     /// What is to be said of a password that may be a token.
@@ -89,7 +92,7 @@ impl Tokens {
         let claims: Map<String, Value> = serde_json::from_slice(&payload).map_err(|_| MALFORMED)?;
         let expires = self.check_times(&claims, now)?;
         self.check_parties(&claims)?;
-        let user = claims.get(&self.config.user_claim).and_then(Value::as_str);
+        let user = claims.get(&self.terms.user_claim).and_then(Value::as_str);
         let user = user.filter(|user| !user.is_empty() && !user.contains('\0'));
         let user = user.ok_or("the token does not say whose it is")?;
         Ok(Proven {
@@ -97,7 +100,7 @@ impl Tokens {
             attributes: self.attributes(&claims),
             client_ids: Arc::default(),
             account: None,
-            key: Some(key.fingerprint()),
+            proof: Proof::Token { key: key.fingerprint(), terms: Arc::clone(&self.terms) },
             rules: rules(&claims)?,
             expires,
         })
@@ -109,14 +112,14 @@ impl Tokens {
         claims: &Map<String, Value>,
         now: SystemTime,
     ) -> Result<Option<SystemTime>, &'static str> {
-        let leeway = Duration::from_secs(self.config.leeway_s.into());
+        let leeway = Duration::from_secs(self.terms.leeway_s.into());
         if let Some(not_before) = time(claims, "nbf")?
             && not_before > now + leeway
         {
             return Err("the token does not hold yet");
         }
         match time(claims, "exp")? {
-            None if self.config.expiry_required => Err("the token has no end, which it must have"),
+            None if self.terms.expiry_required => Err("the token has no end, which it must have"),
             None => Ok(None),
             Some(end) => match end.checked_add(leeway) {
                 Some(end) if end > now => Ok(Some(end)),
@@ -127,12 +130,12 @@ impl Tokens {
 
     fn check_parties(&self, claims: &Map<String, Value>) -> Result<(), &'static str> {
         let text = |name| claims.get(name).and_then(Value::as_str);
-        if let Some(wanted) = &self.config.issuer
+        if let Some(wanted) = &self.terms.issuer
             && text("iss") != Some(wanted)
         {
             return Err("the token is of another issuer");
         }
-        if let Some(wanted) = &self.config.audience {
+        if let Some(wanted) = &self.terms.audience {
             let is_for_us = match claims.get("aud") {
                 Some(Value::Array(list)) => list.iter().any(|own| own.as_str() == Some(wanted)),
                 Some(own) => own.as_str() == Some(wanted),
@@ -147,8 +150,8 @@ impl Tokens {
 
     /// Claims that are texts, or lists of them.
     fn attributes(&self, claims: &Map<String, Value>) -> Arc<[(Arc<str>, Arc<str>)]> {
-        let groups = self.config.group_claim.as_deref().map(|claim| (GROUP, claim));
-        let others = self.config.attribute_claims.iter().map(|claim| (claim.as_str(), claim.as_str()));
+        let groups = self.terms.group_claim.as_deref().map(|claim| (GROUP, claim));
+        let others = self.terms.attribute_claims.iter().map(|claim| (claim.as_str(), claim.as_str()));
         let values = groups.into_iter().chain(others).flat_map(|(name, claim)| {
             let values = match claims.get(claim) {
                 Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
@@ -201,25 +204,11 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, &
     UNIX_EPOCH.checked_add(since).map(Some).ok_or(MALFORMED)
 }
 
-/// The rules of the claim `acl`: a list of rules as in a file, or a table of lists of topics by action.
+/// The rules of the claim `acl`.
 fn rules(claims: &Map<String, Value>) -> Result<Option<Arc<Ruleset>>, &'static str> {
-    let wrong = "the token has permissions that cannot be read";
-    let list = match claims.get("acl") {
-        None => return Ok(None),
-        Some(Value::Array(rules)) => Value::Array(rules.clone()),
-        Some(Value::Object(by_action)) => {
-            let rule = |(action, topics): (&String, &Value)| serde_json::json!({ "allow": action, "topics": topics });
-            // A list without topics says nothing.
-            let is_empty = |topics: &Value| topics.as_array().is_some_and(Vec::is_empty);
-            by_action.iter().filter(|(_, topics)| !is_empty(topics)).map(rule).collect()
-        }
-        Some(_) => return Err(wrong),
-    };
-    // By way of the text of a file, so that there is one reader of rules.
-    let text = toml::to_string(&serde_json::json!({ "rule": list })).map_err(|_| wrong)?;
-    let path = Path::new("token");
-    let file = RuleFile::parse(path, &text).map_err(|_| wrong)?;
-    Ok(Some(Arc::new(Ruleset::new(path, file))))
+    let Some(acl) = claims.get("acl") else { return Ok(None) };
+    let rules = claim::rules(acl, Path::new("token"));
+    rules.map(Some).map_err(|_| "the token has permissions that cannot be read")
 }
 
 #[cfg(test)]

@@ -285,3 +285,20 @@ const PS256: &str = "\
     AGioYbHImteKhigJi4WgoZgWKJL0mKC1tdOieOAgmZCqqgt0xbUVCcjsyhdBZ2EbiCieyMVQ-wIrnMJc9XoswdvDk-xPAgbw-tr-\
     z0yStMF5yN67iE0wVbcwkGROajLVj55bTewY6I-35SQvpge9y31AKBl5TENOJKj1OWMl8t0_gdZrU26W6QkxsdA6cDpybLP4yS-A\
     0h0s9A";
+
+/// Whether whoever came with a token could come with it again, after the configuration has changed.
+#[test]
+fn a_token_is_as_good_as_the_keys_and_terms_by_which_it_was_read() {
+    let proven = accepted(&tokens(Jwt::default()), &token(&json!({ "sub": "anna", "exp": NOW + 60 })));
+    let Proof::Token { key, terms } = proven.proof else { panic!("another proof") };
+    assert!(tokens(Jwt::default()).accept(&key, &terms));
+    for other in [
+        Jwt { issuer: Some("somebody".to_owned()), ..Jwt::default() },
+        Jwt { user_claim: "name".to_owned(), ..Jwt::default() },
+        Jwt { expiry_required: false, ..Jwt::default() },
+    ] {
+        assert!(!tokens(other).accept(&key, &terms));
+    }
+    let set = json!({ "keys": [{ "kty": "oct", "k": base64([1; 32]) }] });
+    assert!(!tokens_of(&set, Jwt::default()).accept(&key, &terms));
+}
