@@ -1,7 +1,18 @@
 //! Clients that do wrong, against the real program: it stays alive, keeps its memory, says why in few lines, and
 //! another client notices nothing.
 
+mod admin;
+#[path = "../broker/mod.rs"]
 mod broker;
+#[allow(dead_code, reason = "the tests of lapwing-broker use all of it")]
+#[path = "../../../lapwing-broker/tests/certificate/mod.rs"]
+mod certificate;
+mod flood;
+mod operation;
+mod proxy;
+mod session;
+mod tls;
+mod websocket;
 
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -22,14 +33,21 @@ const MIB: u64 = 1024 * 1024;
 /// Runs an attack on a broker with `settings`, beside a client that behaves well; memory may never grow by more
 /// than `growth` MiB.
 fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker)) {
+    attack_on(Broker::with_settings(settings), growth, attack);
+}
+
+/// The same, on a broker that runs.
+fn attack_on(mut broker: Broker, growth: u64, attack: impl FnOnce(&Broker)) {
+    // Attackers have thousands of connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let mut broker = Broker::with_settings(settings);
     let canary = Canary::start(&broker);
     let base = broker.memory();
     attack(&broker);
-    let worst = canary.worst_round_trip();
+    let round_trips = canary.round_trips();
     broker.assert_alive();
-    assert!(worst < Duration::from_secs(2), "another client's message took {worst:?}");
+    // For the goal of 100 ms at the 99th percentile, which a machine that does something else as well may miss.
+    println!("the other client: {round_trips}");
+    assert!(round_trips.worst() < Duration::from_secs(2), "another client's messages: {round_trips}");
     let grown = broker.peak_memory().saturating_sub(base) / MIB;
     assert!(grown < growth, "memory has grown by {grown} MiB");
     let lines = broker.lines_per_second();
