@@ -4,8 +4,8 @@ mod certificate;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certificate::{Authority, Pair};
@@ -486,6 +486,43 @@ fn packets_may_be_in_several_frames_and_several_in_one() {
     assert_eq!(answer, expected);
     stream.write_all(&frame(0x88, &[3, 232])).expect("a connection");
     assert_eq!(rest(&mut stream), b"\x88\x02\x03\xe8");
+    broker.shut_down().expect("a good end");
+}
+
+/// Holds up the thread that asks it until it may go on.
+struct Held {
+    is_asked: Sender<()>,
+    may_go_on: Mutex<Receiver<()>>,
+}
+
+impl Authenticator for Held {
+    fn authenticate(&self, _: &Credentials<'_>, _: &Later<'_>) -> Option<Verdict> {
+        self.is_asked.send(()).expect("the test waits");
+        self.may_go_on.lock().expect("nobody panics").recv().expect("the test lets it go on");
+        Some(Verdict::Accept(Identity::default()))
+    }
+}
+
+/// What a peer says last may be no more than a beginning, of which nothing can be made: its end is noticed all the same, when
+/// both come at once as well.
+// [attack: half-dead-connection]
+#[test]
+fn the_end_behind_the_beginning_of_a_frame_is_noticed() {
+    let (is_asked, asked) = channel();
+    let (go_on, may_go_on) = channel();
+    let authenticator = Arc::new(Held { is_asked, may_go_on: Mutex::new(may_go_on) });
+    let hooks = Hooks { authenticator, ..Hooks::default() };
+    // So that it is not the limit that ends the connection.
+    let limits = lapwing_broker::Limits { connect_timeout_s: 600, ..Default::default() };
+    let listeners = vec![listener(Scheme::WebSocket)];
+    let broker = Broker::start(Config { listeners, hooks, limits, ..Config::default() }).expect("a broker");
+    let (mut holding, mut ending) = (websocket(&broker), websocket(&broker));
+    holding.write_all(&frame(0x82, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")).expect("a connection");
+    asked.recv_timeout(TIMEOUT).expect("it is asked");
+    ending.write_all(&[0x82]).expect("a connection");
+    ending.shutdown(std::net::Shutdown::Write).expect("a connection");
+    go_on.send(()).expect("it waits");
+    assert_eq!(ending.read(&mut [0; 16]).expect("an end within the time"), 0);
     broker.shut_down().expect("a good end");
 }
 
