@@ -196,6 +196,7 @@ fn a_slow_reader_gets_everything_in_order() {
     }
 }
 
+// [attack: tls-server-certificate]
 #[test]
 fn a_client_trusts_only_who_is_certified_for_the_name() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -222,6 +223,7 @@ fn come(broker: &Broker, shown: &Receiver<Shown>, tls: &ClientTls) -> Option<Sho
     shown.recv_timeout(TIMEOUT).ok()
 }
 
+// [attack: tls-client-certificate]
 #[test]
 fn mutual_tls_lets_in_who_has_a_certificate_that_holds() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -253,6 +255,7 @@ fn mutual_tls_lets_in_who_has_a_certificate_that_holds() {
     }
 }
 
+// [attack: tls-broken-files]
 #[test]
 fn new_certificates_are_for_new_connections_and_broken_ones_for_nobody() {
     let (authority, next) = (Authority::new(), Authority::new());
@@ -281,6 +284,7 @@ fn new_certificates_are_for_new_connections_and_broken_ones_for_nobody() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: tls-broken-files]
 #[test]
 fn a_listener_without_what_it_needs_does_not_start() {
     let authority = Authority::new();
@@ -321,6 +325,7 @@ fn a_listener_without_what_it_needs_does_not_start() {
     }
 }
 
+// [attack: unix-socket-flood]
 #[test]
 fn a_unix_socket_takes_the_place_of_one_that_nobody_listens_on() {
     use std::os::unix::fs::PermissionsExt;
@@ -351,6 +356,7 @@ fn connack_behind(port: u16, header: &[u8]) -> Option<[u8; 4]> {
     Some(answer)
 }
 
+// [attack: proxy-lie]
 #[test]
 fn a_proxy_says_for_whom_it_connects() {
     let proxies = |network: &str| {
@@ -466,6 +472,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 // [MQTT-6.0.0-2]
 // 3.1.1 [MQTT-6.0.0-2]
+// [attack: websocket-short-frame]
 #[test]
 fn packets_may_be_in_several_frames_and_several_in_one() {
     let (broker, _shown) = start(listener(Scheme::WebSocket));
@@ -528,6 +535,7 @@ fn the_end_behind_the_beginning_of_a_frame_is_noticed() {
 
 // [MQTT-6.0.0-1]
 // 3.1.1 [MQTT-6.0.0-1]
+// [attack: websocket-frame]
 #[test]
 fn a_text_frame_ends_the_connection_with_a_code() {
     let (broker, shown) = start(listener(Scheme::WebSocket));
@@ -538,6 +546,7 @@ fn a_text_frame_ends_the_connection_with_a_code() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: tls-half-open], [attack: websocket-slow-request]
 #[test]
 fn a_handshake_has_a_deadline() {
     let authority = Authority::new();
@@ -557,6 +566,7 @@ fn a_handshake_has_a_deadline() {
     }
 }
 
+// [attack: tls-garbage]
 #[test]
 fn what_does_not_belong_to_a_listener_gets_an_answer_where_there_is_one() {
     let authority = Authority::new();

@@ -132,6 +132,7 @@ fn what_is_different_holds_from_now_on_and_what_needs_a_restart_is_said() {
     assert_eq!(json["needs_restart"][0], "limits.receive_maximum: 1024 → 100");
 }
 
+// [attack: faulty-rules]
 #[test]
 fn with_one_thing_wrong_nothing_changes() {
     let files = Files::new();

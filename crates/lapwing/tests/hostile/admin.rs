@@ -45,6 +45,7 @@ fn attack(growth: u64, attack: impl FnOnce(SocketAddr, &str)) {
 }
 
 // [attack: admin-token-in-url]
+// [attack: cross-site-request]
 #[test]
 fn a_token_in_the_address_is_none() {
     attack(32, |address, token| {

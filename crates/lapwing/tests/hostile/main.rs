@@ -55,6 +55,7 @@ fn attack_on(mut broker: Broker, growth: u64, attack: impl FnOnce(&Broker)) {
     assert!(!broker.lines().iter().any(|line| line.contains("panicked")), "{:#?}", broker.lines());
 }
 
+// [attack: garbage], [attack: not-connect-first], [attack: malformed-connect], [attack: log-flood]
 #[test]
 fn garbage_behind_every_first_byte() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -81,6 +82,7 @@ fn garbage_behind_every_first_byte() {
     });
 }
 
+// [attack: announced-length]
 #[test]
 fn packets_that_are_announced_and_never_come() {
     attack(&["limits.packet_size_maximum=1000000"], 32, |broker| {
@@ -107,6 +109,7 @@ fn packets_that_are_announced_and_never_come() {
     });
 }
 
+// [attack: no-connect]
 #[test]
 fn half_a_packet_and_silence_end_at_the_connect_timeout() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -126,6 +129,7 @@ fn half_a_packet_and_silence_end_at_the_connect_timeout() {
     });
 }
 
+// [attack: no-connect]
 #[test]
 fn a_thousand_connections_with_one_byte_each() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -142,6 +146,7 @@ fn a_thousand_connections_with_one_byte_each() {
     });
 }
 
+// [attack: deep-topic]
 #[test]
 fn topics_and_filters_of_65_535_levels() {
     attack(&[], 48, |broker| {
@@ -168,6 +173,7 @@ fn topics_and_filters_of_65_535_levels() {
     });
 }
 
+// [attack: long-names]
 #[test]
 fn names_of_64_kilobytes_without_end() {
     attack(&[], 48, |broker| {
@@ -180,6 +186,7 @@ fn names_of_64_kilobytes_without_end() {
     });
 }
 
+// [attack: user-properties]
 #[test]
 fn more_user_properties_than_a_packet_may_have() {
     attack(&[], 32, |broker| {
@@ -197,6 +204,7 @@ fn more_user_properties_than_a_packet_may_have() {
     });
 }
 
+// [attack: user-properties]
 #[test]
 fn user_properties_by_the_ten_thousand() {
     attack(&["limits.user_properties_maximum=65535"], 60, |broker| {
@@ -222,6 +230,7 @@ fn user_properties_by_the_ten_thousand() {
     });
 }
 
+// [attack: qos-2-identifiers]
 #[test]
 fn qos_2_identifiers_that_are_never_released() {
     attack(&["limits.receive_maximum=100"], 32, |broker| {
@@ -244,6 +253,7 @@ fn qos_2_identifiers_that_are_never_released() {
     });
 }
 
+// [attack: topic-alias]
 #[test]
 fn topic_aliases_beyond_the_maximum_and_bound_anew_without_end() {
     attack(&[], 48, |broker| {
@@ -265,6 +275,7 @@ fn topic_aliases_beyond_the_maximum_and_bound_anew_without_end() {
     });
 }
 
+// [attack: subscription-flood]
 #[test]
 fn subscriptions_without_end() {
     attack(
@@ -294,6 +305,7 @@ fn subscriptions_without_end() {
     );
 }
 
+// [attack: wildcard-explosion]
 #[test]
 fn filters_that_all_match_with_an_identifier_each() {
     attack(&["limits.subscription_bytes_maximum=100000000"], 100, |broker| {
@@ -323,6 +335,7 @@ fn filters_that_all_match_with_an_identifier_each() {
     });
 }
 
+// [attack: retained-replay]
 #[test]
 fn subscribing_again_and_again_without_reading() {
     attack(&["limits.outbox_bytes_maximum=1000000", "limits.packet_size_maximum=1000000"], 60, |broker| {
@@ -348,6 +361,7 @@ fn subscribing_again_and_again_without_reading() {
     });
 }
 
+// [attack: filters-in-a-packet]
 #[test]
 fn millions_of_filters_in_one_packet() {
     attack(&[], 60, |broker| {
@@ -368,6 +382,7 @@ fn millions_of_filters_in_one_packet() {
     });
 }
 
+// [attack: unread-answers]
 #[test]
 fn requests_without_reading_the_answers() {
     attack(&["limits.outbox_bytes_maximum=1000000", "limits.packet_size_maximum=1000000"], 40, |broker| {
@@ -385,6 +400,7 @@ fn requests_without_reading_the_answers() {
     });
 }
 
+// [attack: slow-reader]
 #[test]
 fn messages_for_a_client_that_never_reads() {
     let limits = ["limits.outbox_bytes_maximum=2000000", "limits.queue_bytes_maximum=4000000"];
@@ -408,6 +424,7 @@ fn messages_for_a_client_that_never_reads() {
     });
 }
 
+// [attack: connection-storm]
 #[test]
 fn a_storm_of_connections() {
     attack(&[], 32, |broker| {
@@ -421,6 +438,7 @@ fn a_storm_of_connections() {
     });
 }
 
+// [attack: takeover-war]
 #[test]
 fn a_storm_of_takeovers_of_a_long_session() {
     attack(&[], 32, |broker| {
@@ -439,6 +457,7 @@ fn a_storm_of_takeovers_of_a_long_session() {
     });
 }
 
+// [attack: log-injection]
 #[test]
 fn names_that_would_forge_log_lines() {
     attack(&[], 32, |broker| {
