@@ -28,18 +28,18 @@ pub(super) fn exchange(address: SocketAddr, bytes: &str) -> String {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, SOON).expect("it accepts");
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    stream.set_write_timeout(Some(SOON)).unwrap();
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    stream.set_write_timeout(Some(SOON)).expect("a timeout");
     stream
 }
 
 /// Attacks a broker with an admin channel: where it is, and its token.
 fn attack(growth: u64, attack: impl FnOnce(SocketAddr, &str)) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let arguments = ["--data", data.to_str().unwrap(), "--set", "admin.listen=127.0.0.1:0"];
+    let arguments = ["--data", data.to_str().expect("a plain path"), "--set", "admin.listen=127.0.0.1:0"];
     attack_on(Broker::start(&arguments), growth, |broker| {
-        let token = std::fs::read_to_string(Path::new(&data).join("admin-token")).unwrap();
+        let token = std::fs::read_to_string(Path::new(&data).join("admin-token")).expect("a file");
         attack(address(broker), token.trim());
     });
 }

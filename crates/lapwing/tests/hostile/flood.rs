@@ -208,7 +208,7 @@ fn take_all_identifiers(peer: &mut Peer) {
             publish.packet_id = Some(packet_id);
             bytes.extend(encoded(&Packet::Publish(publish), V5));
         }
-        peer.try_send_bytes(&bytes).unwrap();
+        peer.try_send_bytes(&bytes).expect("the broker reads");
         for _ in part {
             assert!(matches!(peer.receive().expect("a PUBREC").packet(), Packet::PubRec(_)));
         }

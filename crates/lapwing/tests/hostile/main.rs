@@ -37,6 +37,7 @@ fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker)) {
 }
 
 /// The same, on a broker that runs.
+#[allow(clippy::print_stdout, reason = "for whoever wants to know how well others are served")]
 fn attack_on(mut broker: Broker, growth: u64, attack: impl FnOnce(&Broker)) {
     // Attackers have thousands of connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);

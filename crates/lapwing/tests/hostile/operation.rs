@@ -15,9 +15,9 @@ use super::{V5, V311, attack_on};
 pub(super) fn add_user(file: &str, user: &str, password: &str) {
     let mut command = lapwing();
     command.args(["passwd", "add", file, user, "--stdin", "--scram", "--memory-kib", "64", "--passes", "1"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
+    child.stdin.take().expect("it is a pipe").write_all(password.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it ends").success());
 }
 
 fn publish(peer: &mut Peer, topic: &str) -> ReasonCode {

@@ -13,13 +13,13 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Attacks a broker that listens for a proxy in `proxies` as well.
 fn attack(proxies: &str, settings: &[&str], attack: impl FnOnce(&Broker, SocketAddr)) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("lapwing.toml");
     let text = format!(
         "[admin]\nlisten = ''\n[listeners.a]\nbind = 'tcp://127.0.0.1:0'\n[listeners.b]\n\
          bind = 'ws://127.0.0.1:0'\nproxy_protocol = ['{proxies}']\n"
     );
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, text).expect("a file");
     let mut command = lapwing();
     command.arg("serve").arg("--config").arg(&config);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));

@@ -32,7 +32,7 @@ impl Server {
              bind = 'tls://127.0.0.1:0'\n[listeners.secure.tls]\ncertificate = {:?}\nkey = {:?}\n{more}",
             self.pair.certificate, self.pair.key
         );
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, text).expect("a file");
         let mut command = super::broker::lapwing();
         command.arg("serve").arg("--config").arg(&config);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
@@ -58,16 +58,17 @@ fn is_let_in(address: SocketAddr, tls: &ClientTls) -> bool {
 
 /// The first message of a handshake, as a client of TLS writes it.
 fn client_hello(tls: ClientTls) -> Vec<u8> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = Address::with_scheme(Scheme::Tls, "127.0.0.1", listener.local_addr().unwrap().port());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address =
+        Address::with_scheme(Scheme::Tls, "127.0.0.1", listener.local_addr().expect("an address").port());
     let client = std::thread::spawn(move || BlockingStream::dial_with(&address, SOON, &tls).map(drop));
-    let (mut stream, _) = listener.accept().unwrap();
+    let (mut stream, _) = listener.accept().expect("a client");
     let mut header = [0; 5];
-    stream.read_exact(&mut header).unwrap();
+    stream.read_exact(&mut header).expect("a handshake");
     let mut body = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
-    stream.read_exact(&mut body).unwrap();
+    stream.read_exact(&mut body).expect("a handshake");
     drop(stream);
-    assert!(client.join().unwrap().is_err());
+    assert!(client.join().expect("nobody panics").is_err());
     [&header[..], &body].concat()
 }
 

@@ -25,7 +25,8 @@ fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker, SocketAdd
 /// An open WebSocket, on which nothing of MQTT has come yet.
 fn open(address: SocketAddr) -> Peer {
     let mut peer = Peer::raw_to(address);
-    peer.try_send_bytes(format!("{REQUEST}Sec-WebSocket-Protocol: mqtt\r\n\r\n").as_bytes()).unwrap();
+    peer.try_send_bytes(format!("{REQUEST}Sec-WebSocket-Protocol: mqtt\r\n\r\n").as_bytes())
+        .expect("the broker reads");
     let answer = peer.read_until(|bytes| bytes.ends_with(b"\r\n\r\n"));
     assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
     peer
@@ -41,7 +42,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 fn connected(address: SocketAddr, client_id: &str) -> Peer {
     let mut peer = open(address);
     let connect = encoded(&Packet::Connect(Connect::new(V311, client_id)), V311);
-    peer.try_send_bytes(&frame(FIN | BINARY, &connect)).unwrap();
+    peer.try_send_bytes(&frame(FIN | BINARY, &connect)).expect("the broker reads");
     assert_eq!(peer.read_until(|bytes| bytes.len() >= 6), [0x82, 4, 0x20, 2, 0, 0]);
     peer
 }
