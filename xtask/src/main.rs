@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to a terminal")]
 
+mod attack;
 mod bench;
 mod command;
 mod conformance;
@@ -34,8 +35,9 @@ Usage: cargo xtask <command>
                                     everything a change must pass; installs what it needs
   interop                           the lapwing binary against real clients of other projects
   tidy                              the project's own rules about its sources
-  generate                          write docs/reference/configuration.md
-  conformance [--check]             write (or check) docs/reference/conformance.md
+  attack [NAME]                     only the tests that attack, or those of one class of docs/reference/attacks.md
+  generate                          write docs/reference
+  conformance [--check]             write (or check) docs/reference/conformance.md and attacks.md
   instructions [--accept]           instructions per message against bench/instructions.toml; write that file
   fuzz [TARGET] [--seconds N]       fuzz one target, or each in turn, N seconds each (60)
   bench [OPTION…]                   Lapwing against other brokers; writes bench/results (see bench/README.md)
@@ -83,7 +85,14 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["instructions"] => with_report(instructions::run),
         ["instructions", "--accept"] => instructions::accept(&Repository::load()?),
         ["tidy"] => with_report(tidy::run),
-        ["generate"] => generate::run(&repository::root()?),
+        ["attack", options @ ..] => {
+            let tests = attack::tests(&Repository::load()?, options)?;
+            with_report(|repository, report| attack::run(repository, report, &tests))
+        }
+        ["generate"] => {
+            generate::run(&repository::root()?)?;
+            conformance::run(&Repository::load()?, &[])
+        }
         ["conformance", options @ ..] => conformance::run(&Repository::load()?, options),
         ["bench", options @ ..] => bench::run(&bench::Options::parse(options)?),
         ["torture", options @ ..] => torture::run(&torture::Options::parse(options)?),

@@ -123,7 +123,7 @@ fn shard_tests(repository: &Repository, report: &mut Report, name: &str, variabl
 }
 
 /// What runs tests, with the arguments for it, and what reads its counts.
-fn runner(nextest: &[&str], test: &[&str]) -> (Command, tally::Reader) {
+pub(crate) fn runner(nextest: &[&str], test: &[&str]) -> (Command, tally::Reader) {
     let has_nextest = command::succeeds(command::cargo("nextest").arg("--version"));
     let (subcommand, arguments) = if has_nextest { ("nextest", nextest) } else { ("test", test) };
     let mut cargo = command::cargo(subcommand);

@@ -84,6 +84,7 @@ fn check_token(api: &Api, request: &Request) -> Result<(), Problem> {
 mod tests {
     use super::is_loopback;
 
+    // [attack: dns-rebinding]
     #[test]
     fn only_names_of_this_machine_are_loopback() {
         for host in

@@ -129,6 +129,7 @@ mod tests {
         assert_ne!(Token::generate().unwrap().reveal(), token.reveal());
     }
 
+    // [attack: user-probing]
     #[test]
     fn only_the_token_itself_is_the_token() {
         let token = Token::generate().unwrap();

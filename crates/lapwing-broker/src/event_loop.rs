@@ -354,7 +354,14 @@ impl EventLoop {
                 }
                 return if is_opening { count + HANDSHAKE_COST } else { count };
             }
-            Ok(Received::Nothing) if !socket.is_broken => return if is_opening { HANDSHAKE_COST } else { 0 },
+            Ok(Received::Nothing) if !socket.is_broken => {
+                // It may have been the beginning of a record or a frame, and the peer's end is behind it: that came with the
+                // same event, and there is no other.
+                if socket.is_read_closed {
+                    make_ready(&mut self.ready, socket);
+                }
+                return if is_opening { HANDSHAKE_COST } else { 0 };
+            }
             // After a failed write nothing may follow, even if nothing can be read either.
             Ok(Received::Nothing | Received::End) | Err(ReceiveError::Lost(_)) => self.remove(id, now),
             // The peer gets a moment to read why.

@@ -70,6 +70,7 @@ impl Allowance {
 mod tests {
     use super::*;
 
+    // [attack: log-flood]
     #[test]
     fn lines_beyond_the_rate_are_counted_and_reported_with_the_next_one() {
         let mut rate = Rate::shared(4, 2);

@@ -225,6 +225,7 @@ mod tests {
         }
     }
 
+    // [attack: wildcard-in-name]
     #[test]
     fn names_with_wildcards_do_not_widen_a_subscription() {
         assert_eq!(expand("c/%c/%u", "door", Some("anna")).as_deref(), Some("c/door/anna"));

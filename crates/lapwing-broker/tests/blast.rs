@@ -199,11 +199,13 @@ fn check(client_ids: &[&str], (slow_shard, publisher_shard): (usize, usize)) {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: slow-reader]
 #[test]
 fn a_client_that_does_not_read_costs_no_more_than_its_outbox() {
     check(&["slow", "a", "publisher", "b", "c"], (0, 0));
 }
 
+// [attack: slow-reader]
 #[test]
 fn nor_does_it_where_another_shard_has_the_publisher() {
     check(&["slow", "publisher", "a", "b"], (0, 1));

@@ -45,6 +45,7 @@ fn an_authenticator_knows_the_listener() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: connection-storm]
 #[test]
 fn a_listener_accepts_only_so_many_in_a_second() {
     let listener = |name: &str| ListenerConfig::new(name, Address::new("127.0.0.1", 0));
@@ -71,6 +72,7 @@ fn a_listener_accepts_only_so_many_in_a_second() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: connection-storm]
 #[test]
 fn a_listener_has_only_so_many_connections() {
     let small = ListenerLimits { connections_maximum: Some(1), ..ListenerLimits::default() };

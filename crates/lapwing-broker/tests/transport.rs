@@ -4,8 +4,8 @@ mod certificate;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certificate::{Authority, Pair};
@@ -196,6 +196,7 @@ fn a_slow_reader_gets_everything_in_order() {
     }
 }
 
+// [attack: tls-server-certificate]
 #[test]
 fn a_client_trusts_only_who_is_certified_for_the_name() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -222,6 +223,7 @@ fn come(broker: &Broker, shown: &Receiver<Shown>, tls: &ClientTls) -> Option<Sho
     shown.recv_timeout(TIMEOUT).ok()
 }
 
+// [attack: tls-client-certificate]
 #[test]
 fn mutual_tls_lets_in_who_has_a_certificate_that_holds() {
     let (authority, other) = (Authority::new(), Authority::new());
@@ -253,6 +255,7 @@ fn mutual_tls_lets_in_who_has_a_certificate_that_holds() {
     }
 }
 
+// [attack: tls-broken-files]
 #[test]
 fn new_certificates_are_for_new_connections_and_broken_ones_for_nobody() {
     let (authority, next) = (Authority::new(), Authority::new());
@@ -281,6 +284,7 @@ fn new_certificates_are_for_new_connections_and_broken_ones_for_nobody() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: tls-broken-files]
 #[test]
 fn a_listener_without_what_it_needs_does_not_start() {
     let authority = Authority::new();
@@ -321,6 +325,7 @@ fn a_listener_without_what_it_needs_does_not_start() {
     }
 }
 
+// [attack: unix-socket-flood]
 #[test]
 fn a_unix_socket_takes_the_place_of_one_that_nobody_listens_on() {
     use std::os::unix::fs::PermissionsExt;
@@ -351,6 +356,7 @@ fn connack_behind(port: u16, header: &[u8]) -> Option<[u8; 4]> {
     Some(answer)
 }
 
+// [attack: proxy-lie]
 #[test]
 fn a_proxy_says_for_whom_it_connects() {
     let proxies = |network: &str| {
@@ -466,6 +472,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 // [MQTT-6.0.0-2]
 // 3.1.1 [MQTT-6.0.0-2]
+// [attack: websocket-short-frame]
 #[test]
 fn packets_may_be_in_several_frames_and_several_in_one() {
     let (broker, _shown) = start(listener(Scheme::WebSocket));
@@ -489,8 +496,46 @@ fn packets_may_be_in_several_frames_and_several_in_one() {
     broker.shut_down().expect("a good end");
 }
 
+/// Holds up the thread that asks it until it may go on.
+struct Held {
+    is_asked: Sender<()>,
+    may_go_on: Mutex<Receiver<()>>,
+}
+
+impl Authenticator for Held {
+    fn authenticate(&self, _: &Credentials<'_>, _: &Later<'_>) -> Option<Verdict> {
+        self.is_asked.send(()).expect("the test waits");
+        self.may_go_on.lock().expect("nobody panics").recv().expect("the test lets it go on");
+        Some(Verdict::Accept(Identity::default()))
+    }
+}
+
+/// What a peer says last may be no more than a beginning, of which nothing can be made: its end is noticed all the same, when
+/// both come at once as well.
+// [attack: half-dead-connection]
+#[test]
+fn the_end_behind_the_beginning_of_a_frame_is_noticed() {
+    let (is_asked, asked) = channel();
+    let (go_on, may_go_on) = channel();
+    let authenticator = Arc::new(Held { is_asked, may_go_on: Mutex::new(may_go_on) });
+    let hooks = Hooks { authenticator, ..Hooks::default() };
+    // So that it is not the limit that ends the connection.
+    let limits = lapwing_broker::Limits { connect_timeout_s: 600, ..Default::default() };
+    let listeners = vec![listener(Scheme::WebSocket)];
+    let broker = Broker::start(Config { listeners, hooks, limits, ..Config::default() }).expect("a broker");
+    let (mut holding, mut ending) = (websocket(&broker), websocket(&broker));
+    holding.write_all(&frame(0x82, b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")).expect("a connection");
+    asked.recv_timeout(TIMEOUT).expect("it is asked");
+    ending.write_all(&[0x82]).expect("a connection");
+    ending.shutdown(std::net::Shutdown::Write).expect("a connection");
+    go_on.send(()).expect("it waits");
+    assert_eq!(ending.read(&mut [0; 16]).expect("an end within the time"), 0);
+    broker.shut_down().expect("a good end");
+}
+
 // [MQTT-6.0.0-1]
 // 3.1.1 [MQTT-6.0.0-1]
+// [attack: websocket-frame]
 #[test]
 fn a_text_frame_ends_the_connection_with_a_code() {
     let (broker, shown) = start(listener(Scheme::WebSocket));
@@ -501,6 +546,7 @@ fn a_text_frame_ends_the_connection_with_a_code() {
     broker.shut_down().expect("a good end");
 }
 
+// [attack: tls-half-open], [attack: websocket-slow-request]
 #[test]
 fn a_handshake_has_a_deadline() {
     let authority = Authority::new();
@@ -520,6 +566,7 @@ fn a_handshake_has_a_deadline() {
     }
 }
 
+// [attack: tls-garbage]
 #[test]
 fn what_does_not_belong_to_a_listener_gets_an_answer_where_there_is_one() {
     let authority = Authority::new();

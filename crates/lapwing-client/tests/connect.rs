@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lapwing_client::{Client, ConnectOptions, Error, ProtocolVersion};
 
+// [attack: server-says-nothing]
 #[test]
 fn a_server_that_says_nothing_is_perhaps_no_broker() {
     // It is connected to without ever being accepted.

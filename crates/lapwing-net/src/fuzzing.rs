@@ -130,6 +130,7 @@ mod tests {
             websocket_request(&data);
         }
 
+        // [attack: proxy-header]
         #[test]
         fn headers_hold(
             data in prop_oneof![

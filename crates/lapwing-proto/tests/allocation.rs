@@ -108,6 +108,7 @@ fn encoding_allocates_the_packet_at_once() {
     assert_eq!(count(|| packet.encode(ProtocolVersion::V5, &mut bytes)), (0, Ok(())));
 }
 
+// [attack: announced-length]
 #[test]
 fn a_declared_length_reserves_nothing() {
     for header in [&b"\x30\xff\xff\xff\x7f"[..], b"\x30\xff\xff\xff\x7f\0\x01t"] {

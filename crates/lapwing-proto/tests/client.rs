@@ -257,6 +257,7 @@ fn resumes_in_order() {
 }
 
 // [MQTT-3.2.2-5]
+// [attack: server-forgets]
 #[test]
 fn sends_anew_what_the_server_has_forgotten() {
     let mut options = ConnectOptions::new(V5, "c");
@@ -360,6 +361,7 @@ fn refuses_what_no_server_takes() {
     assert!(!format!("{options:?}").contains("115"), "the password is in the debug output");
 }
 
+// [attack: server-floods]
 #[test]
 fn bounds_what_waits() {
     let mut options = ConnectOptions::new(V5, "c");
@@ -461,6 +463,7 @@ fn keeps_alive() {
 }
 
 /// What the server must not send, and with which code it is told.
+// [attack: server-breaks-protocol]
 #[test]
 fn catches_a_server_that_breaks_the_protocol() {
     let check = |packet: Packet<'_>, reason_code: ReasonCode| {
@@ -509,6 +512,7 @@ fn catches_a_server_that_breaks_the_protocol() {
 }
 
 // [MQTT-3.2.2-4]
+// [attack: server-breaks-protocol]
 #[test]
 fn the_first_packet_is_connack() {
     for packet in [

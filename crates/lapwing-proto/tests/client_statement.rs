@@ -226,6 +226,7 @@ fn a_client_with_nothing_to_say_pings() {
 
 // [MQTT-1.5.4-1], [MQTT-2.1.3-1]
 // 3.1.1 [MQTT-1.5.3-1], [MQTT-2.2.2-2], [MQTT-3.3.1-4], [MQTT-4.8.0-1]
+// [attack: server-breaks-protocol]
 #[test]
 fn a_malformed_packet_ends_the_connection() {
     const INVALID: [&[u8]; 3] = [

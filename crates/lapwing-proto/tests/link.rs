@@ -547,6 +547,7 @@ fn loses_nothing_when_the_server_forgets_in_3_1_1() {
     check(ProtocolVersion::V311, true);
 }
 
+// [attack: server-forgets]
 #[test]
 fn loses_nothing_when_the_server_forgets_in_5_0() {
     check(ProtocolVersion::V5, true);

@@ -65,12 +65,14 @@ proptest! {
     }
 
     /// Any bytes are a packet that can be written again, or a fault, or the beginning of a packet.
+    // [attack: garbage]
     #[test]
     fn any_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         fuzzing::decode(&bytes);
     }
 
     /// As above, with fixed headers that fit, so that what is behind them is reached.
+    // [attack: garbage]
     #[test]
     fn any_bytes_behind_a_header_do_no_harm(
         version in 0u8..3,
@@ -85,6 +87,7 @@ proptest! {
     }
 
     /// Valid packets with a few bytes changed, taken out or put in.
+    // [attack: garbage]
     #[test]
     fn a_damaged_packet_does_no_harm(
         (version, packet) in version().prop_flat_map(|v| (Just(v), packet(v))),
@@ -114,6 +117,7 @@ proptest! {
     }
 
     /// The header alone tells that a packet is too large, before its other bytes are there.
+    // [attack: announced-length]
     #[test]
     fn a_packet_is_refused_by_its_header(
         limit in 2u32..200,

@@ -282,12 +282,14 @@ fn small_bytes() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
+    // [attack: unexpected-acknowledgement]
     #[test]
     fn sessions_withstand_any_peer(data in prop::collection::vec(any::<u8>(), 0..400)) {
         fuzzing::session(&data);
     }
 
     /// Mostly small bytes: rarely any bytes from the peer, more often what follows upon each other.
+    // [attack: unexpected-acknowledgement]
     #[test]
     fn sessions_withstand_any_packets(data in small_bytes(), flags in any::<u8>()) {
         // Connected, with a CONNACK that accepts: versions, clean start and the like are in the flags.
@@ -296,6 +298,7 @@ proptest! {
     }
 }
 
+// [attack: never-acknowledged]
 #[test]
 fn a_straggler_holds_up_the_others_at_the_end_of_the_identifiers() {
     let mut outbound = Outbound::default();

@@ -40,6 +40,7 @@ struct Vector {
 }
 
 /// Every vector, those that fail gathered so that one run shows all of them.
+// [attack: long-variable-integer], [attack: invalid-utf-8]
 #[test]
 fn every_vector_gives_what_it_says() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance/packet");

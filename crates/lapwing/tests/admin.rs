@@ -160,6 +160,7 @@ fn endpoints(admin: &Admin) -> Vec<(String, String)> {
     endpoints
 }
 
+// [attack: admin-without-token]
 #[test]
 fn everything_but_what_is_public_needs_the_token() {
     let admin = Admin::start(&[]);
@@ -193,6 +194,7 @@ fn the_description_is_what_the_sources_say() {
     assert!(committed == generated, "docs/reference/openapi.json is stale: run `cargo xtask generate`");
 }
 
+// [attack: dns-rebinding]
 #[test]
 fn a_browser_that_was_led_here_by_another_name_is_refused() {
     let admin = Admin::start(&[]);
@@ -223,6 +225,7 @@ fn the_token_is_for_its_owner_alone_and_outlives_a_restart() {
 }
 
 /// Without a data directory there is nowhere to put a token, and a log is no place for it.
+// [attack: secret-in-log]
 #[test]
 fn without_a_data_directory_the_token_is_nowhere() {
     let broker = Broker::with_settings(&["store.durability=memory", "admin.listen=127.0.0.1:0"]);
@@ -554,6 +557,7 @@ fn a_broker_that_stores_nothing_makes_no_backup() {
     assert_eq!(admin.request("GET", "/api/v1/store/backup", "").problem(409), "nothing_stored");
 }
 
+// [attack: banned-address]
 #[test]
 fn a_ban_ends_connections_keeps_clients_out_and_outlives_the_process() {
     fn command(admin: &Admin, arguments: &[&str]) -> Output {

@@ -55,6 +55,7 @@ fn a_payload_comes_as_it_is_where_no_terminal_is() {
     assert_eq!(sub(&["--no-newline", "--verbose"]), [b"state ", &payload[..]].concat());
 }
 
+// [attack: log-injection]
 #[test]
 fn on_a_terminal_nothing_steers_it() {
     let broker = Broker::start(&[]);

@@ -108,6 +108,7 @@ fn a_disk_without_room_for_a_store_is_refused_at_the_start() {
 }
 
 /// A file system that is really full, where the system lets us have one of our own.
+// [attack: full-disk]
 #[test]
 fn a_full_file_system_ends_the_broker_and_loses_nothing() {
     let is_possible =

@@ -145,6 +145,7 @@ fn what_is_different_holds_from_now_on_and_what_needs_a_restart_is_said() {
     assert_eq!(json["needs_restart"][0], "explain.memory_bytes: 8388608 → 1000000");
 }
 
+// [attack: faulty-rules]
 #[test]
 fn with_one_thing_wrong_nothing_changes() {
     let files = Files::new();

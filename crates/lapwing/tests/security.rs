@@ -126,6 +126,7 @@ fn a_user_is_let_in_with_its_password_and_nobody_else() {
     assert!(!broker.lines().iter().any(|line| line.contains("ecret") && !line.contains("secrets")));
 }
 
+// [attack: session-hijack]
 #[test]
 fn a_session_is_its_users_own() {
     let files = Files::new();
@@ -144,6 +145,7 @@ fn a_session_is_its_users_own() {
     assert_eq!(anna.wait_for_disconnect(), Some(ReasonCode::SessionTakenOver));
 }
 
+// [attack: listener-without-rules]
 #[test]
 fn a_client_may_do_what_the_rules_allow() {
     let files = Files::new();
@@ -168,6 +170,7 @@ fn a_client_may_do_what_the_rules_allow() {
 }
 
 /// Whoever is let in without proof has no name, whatever it says.
+// [attack: unproved-name]
 #[test]
 fn a_name_that_nobody_proved_gives_no_rights() {
     let files = Files::new();
@@ -179,6 +182,7 @@ fn a_name_that_nobody_proved_gives_no_rights() {
 }
 
 /// CVE-2018-12550: an empty file of rules is no open door, nor is one that is not there.
+// [attack: empty-rules]
 #[test]
 fn no_rules_allow_nothing() {
     for is_there in [true, false] {
@@ -207,6 +211,7 @@ fn rules_that_are_not_in_force_are_heard_of() {
     broker.wait_for_line("would allow what those in force do not: new.toml line 2: allow publish b");
 }
 
+// [attack: faulty-rules], [attack: faulty-password-file]
 #[test]
 fn a_file_that_is_wrong_is_no_start() {
     let files = Files::new();
@@ -235,6 +240,7 @@ fn a_file_that_is_wrong_is_no_start() {
     );
 }
 
+// [attack: readable-data]
 #[test]
 fn a_file_that_others_can_read_is_said() {
     let files = Files::new();
@@ -244,6 +250,7 @@ fn a_file_that_others_can_read_is_said() {
     assert!(broker.wait_for_line("can be read by others than its owner").contains("WARN"));
 }
 
+// [attack: listener-without-rules]
 #[test]
 fn listeners_have_methods_of_their_own() {
     let files = Files::new();
@@ -269,6 +276,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
+// [attack: secret-in-process-list]
 #[test]
 fn passwords_come_from_anywhere_but_the_command_line() {
     let files = Files::new();
@@ -372,6 +380,7 @@ fn rules_of_mosquitto_are_brought_along_or_used_as_they_are() {
 }
 
 /// The token was made with `openssl`; tokens of a library are in `interop/python`.
+// [attack: forged-token]
 #[test]
 fn a_token_lets_in_whom_it_names_until_it_ends() {
     let files = Files::new();
@@ -428,6 +437,7 @@ fn scram_lets_in_who_has_the_password() {
 }
 
 /// A storm of wrong passwords from one address, and a client that is connected meanwhile.
+// [attack: password-storm]
 #[test]
 fn a_storm_of_passwords_holds_nobody_up() {
     let files = Files::new();

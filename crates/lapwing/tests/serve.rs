@@ -98,6 +98,7 @@ fn a_machine_without_ipv6_is_no_reason_not_to_start() {
     assert!(!lines.iter().any(|line| line.contains("[::1]")), "{lines:#?}");
 }
 
+// [attack: readable-data]
 #[test]
 fn the_data_directory_is_made_for_its_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
@@ -306,6 +307,7 @@ fn a_second_signal_ends_it_at_once() {
     assert!(waited < Duration::from_millis(900), "{waited:?}");
 }
 
+// [attack: no-descriptors]
 #[test]
 fn without_descriptors_connected_clients_are_served_and_new_ones_closed() {
     let mut command = Command::new("sh");

@@ -197,6 +197,7 @@ fn a_store_is_looked_at_saved_and_restored() {
     assert_eq!(received(&broker, "door_1", MESSAGES), expected());
 }
 
+// [attack: damaged-store]
 #[test]
 fn a_damaged_archive_is_refused_and_nothing_is_put_in_place() {
     let folder = Folder::new();
@@ -226,6 +227,7 @@ fn a_damaged_archive_is_refused_and_nothing_is_put_in_place() {
     assert!(error.contains("cannot open"), "{error}");
 }
 
+// [attack: freed-message]
 #[test]
 fn what_belongs_to_nothing_is_found_and_removed() {
     let folder = Folder::new();
@@ -261,6 +263,7 @@ fn what_belongs_to_nothing_is_found_and_removed() {
     assert_eq!(received(&broker, "door_1", MESSAGES), expected());
 }
 
+// [attack: damaged-store]
 #[test]
 fn a_damaged_journal_loses_what_was_in_the_damage_and_nothing_else() {
     let folder = Folder::new();
@@ -303,6 +306,7 @@ fn lost_tables_of_one_space_leave_the_others() {
     assert_eq!(received(&broker, "door_2", MESSAGES), expected());
 }
 
+// [attack: damaged-store]
 #[test]
 fn what_cannot_be_repaired_is_said_and_left_as_it_is() {
     let folder = Folder::new();

@@ -1,6 +1,7 @@
-//! Marks: comment lines above a test that name the statements which it shows.
+//! Marks: comment lines above a test that name the statements which it shows, and the attacks that it makes.
 //!
-//! `// [MQTT-3.1.4-3], [MQTT-3.1.4-4]` are numbers of 5.0, `// 3.1.1 [MQTT-3.1.4-2]` those of 3.1.1.
+//! `// [MQTT-3.1.4-3], [MQTT-3.1.4-4]` are numbers of 5.0, `// 3.1.1 [MQTT-3.1.4-2]` those of 3.1.1;
+//! `// [attack: slow-reader]` is a name of the catalogue in `conformance/attack`.
 
 use anyhow::{Result, bail};
 
@@ -45,6 +46,12 @@ pub(super) fn check_id(id: &str) -> Result<()> {
     }
 }
 
+/// What a mark names.
+enum Mark {
+    Statement(Version, String),
+    Attack(String),
+}
+
 /// What a line is, comments apart.
 enum Line {
     /// `#[test]` or `@pytest.mark.parametrize(…)`, perhaps only its beginning.
@@ -58,7 +65,7 @@ enum Line {
 #[derive(Default)]
 struct Above {
     /// Marks that could be read, and lines that look like a mark but are none.
-    marks: Vec<(Version, String)>,
+    marks: Vec<Mark>,
     unreadable: Vec<(usize, String)>,
     is_test: bool,
     /// An attribute whose brackets are still open.
@@ -87,20 +94,24 @@ impl Above {
 
     fn settle(&mut self, path: &str, name: &str, proofs: &mut Proofs) {
         let Self { marks, unreadable, .. } = std::mem::take(self);
-        for (version, id) in marks {
-            proofs.add(version, &id, path, name);
+        for mark in marks {
+            match mark {
+                Mark::Statement(version, id) => proofs.add(version, &id, path, name),
+                Mark::Attack(attack) => proofs.add_attack(&attack, path, name),
+            }
         }
         proofs.problems.extend(unreadable.into_iter().map(|(line, error)| format!("{path}:{line}: {error}")));
     }
 }
 
-/// The statements that a comment names: `None` when it is not a mark, an error when it only looks like one.
-fn parse(text: &str) -> Option<Result<Vec<(Version, String)>>> {
+/// What a comment names: `None` when it is not a mark, an error when it only looks like one.
+fn parse(text: &str) -> Option<Result<Vec<Mark>>> {
     let after_version = text.strip_prefix("3.1.1").or_else(|| text.strip_prefix("5.0")).unwrap_or(text);
-    after_version.trim_start().starts_with("[MQTT-").then(|| parse_mark(text))
+    let start = after_version.trim_start();
+    (start.starts_with("[MQTT-") || start.starts_with("[attack")).then(|| parse_mark(text))
 }
 
-fn parse_mark(text: &str) -> Result<Vec<(Version, String)>> {
+fn parse_mark(text: &str) -> Result<Vec<Mark>> {
     let mut version = Version::V5;
     let mut marks = Vec::new();
     let mut rest = text;
@@ -111,15 +122,21 @@ fn parse_mark(text: &str) -> Result<Vec<(Version, String)>> {
             (version, rest) = (Version::V311, after);
         } else if let Some(after) = rest.strip_prefix("5.0 ") {
             (version, rest) = (Version::V5, after);
+        } else if let Some((attack, after)) =
+            rest.strip_prefix("[attack: ").and_then(|rest| rest.split_once(']'))
+        {
+            marks.push(Mark::Attack(attack.to_owned()));
+            rest = after;
         } else if let Some((ids, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             for id in ids.split(',').map(str::trim) {
                 check_id(id)?;
-                marks.push((version, id.to_owned()));
+                marks.push(Mark::Statement(version, id.to_owned()));
             }
             rest = after;
         } else {
             bail!(
-                "`{text}`: a mark has nothing but `[MQTT-…]`, separated by commas, and `3.1.1` before them"
+                "`{text}`: a mark has nothing but `[MQTT-…]` and `[attack: …]`, separated by commas, and `3.1.1` \
+                 before numbers"
             );
         }
     }
@@ -240,9 +257,27 @@ def helper(): ...
     }
 
     #[test]
+    fn attacks_are_named_as_well() {
+        let text = "// [attack: a-b], [attack: c]\n// [MQTT-1.1.1-1], [attack: d]\n#[test]\nfn one() {}\n\n\
+                    // [attack: c]\nfn no_test() {}\n";
+        let mut proofs = Proofs::default();
+        find("a.rs", text, &mut proofs);
+        let attacks: Vec<&str> = proofs.attacks.keys().map(String::as_str).collect();
+        assert_eq!((attacks, proofs.found.len()), (vec!["a-b", "c", "d"], 1));
+        assert_eq!(proofs.attacks["c"].len(), 1);
+    }
+
+    #[test]
     fn what_looks_like_a_mark_must_be_one() {
-        for line in ["[MQTT-1.1.1-1] of 3.1.1", "[MQTT-1.1.1-1]: why", "[MQTT-1.1-x]", "3.1.1 [MQTT-1.1.1-1"]
-        {
+        for line in [
+            "[MQTT-1.1.1-1] of 3.1.1",
+            "[MQTT-1.1.1-1]: why",
+            "[MQTT-1.1-x]",
+            "3.1.1 [MQTT-1.1.1-1",
+            "[attack: a",
+            "[attack: a]: why",
+            "[attack a]",
+        ] {
             let mut proofs = Proofs::default();
             find("a.rs", &format!("// {line}\n#[test]\nfn one() {{}}"), &mut proofs);
             assert_eq!((proofs.problems.len(), proofs.found.len()), (1, 0), "{line}");

@@ -1,6 +1,9 @@
 //! Which test shows which normative statement of MQTT: `docs/reference/conformance.md` is written from the
-//! statements in `conformance/statement`, the marks above tests and the packet vectors.
+//! statements in `conformance/statement`, the marks above tests and the packet vectors. And which test makes which attack:
+//! `docs/reference/attacks.md`, from the catalogue in `conformance/attack` and the same kind of marks.
 
+mod attack;
+mod attack_page;
 mod mark;
 mod page;
 mod statement;
@@ -13,26 +16,29 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::repository::Repository;
+use attack::Group;
 use statement::{Statement, TEST_TO_COME, Version};
 
 const PAGE: &str = "docs/reference/conformance.md";
+const ATTACK_PAGE: &str = "docs/reference/attacks.md";
 const UPDATE: &str = "run `cargo xtask conformance`";
 
 /// A test: the file that it is in, and its name there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Proof {
-    path: String,
-    name: String,
+    pub(crate) path: String,
+    pub(crate) name: String,
 }
 
-/// The tests of each statement, and what is wrong with the marks.
+/// The tests of each statement and of each attack, and what is wrong with the marks.
 #[derive(Default)]
 struct Proofs {
     found: BTreeMap<(Version, String), Vec<Proof>>,
+    attacks: BTreeMap<String, Vec<Proof>>,
     problems: Vec<String>,
 }
 
-/// Writes the page, or with `--check` only says what is wrong.
+/// Writes the pages, or with `--check` only says what is wrong.
 pub(crate) fn run(repository: &Repository, arguments: &[&str]) -> Result<ExitCode> {
     let problems = match arguments {
         [] => write(repository)?,
@@ -48,19 +54,40 @@ pub(crate) fn run(repository: &Repository, arguments: &[&str]) -> Result<ExitCod
 /// A sentence for each statement without a test or a reason, each mark of an unknown statement, and a page
 /// that is out of date.
 pub(crate) fn check(repository: &Repository) -> Vec<String> {
-    let Survey { statements, proofs, mut problems, .. } = survey(repository);
+    let Survey { statements, groups, proofs, mut problems, .. } = survey(repository);
     if problems.is_empty() {
-        let written = repository.text(PAGE);
-        if written != Some(&*page::render(&statements, &proofs.found)) {
-            problems.push(format!("{PAGE} is out of date: {UPDATE}"));
+        for (path, page) in [
+            (PAGE, page::render(&statements, &proofs.found)),
+            (ATTACK_PAGE, attack_page::render(&groups, &proofs.attacks)),
+        ] {
+            if repository.text(path) != Some(&*page) {
+                problems.push(format!("{path} is out of date: {UPDATE}"));
+            }
         }
     }
     problems
 }
 
-/// Takes back each promise of a test that is there by now, and writes the page.
+/// The tests in Rust that make the attack with this name, or all attacks.
+pub(crate) fn attack_tests(repository: &Repository, name: Option<&str>) -> Result<Vec<Proof>> {
+    let Survey { groups, proofs, .. } = survey(repository);
+    let mut names = groups.iter().flat_map(|group| &group.attacks).map(|attack| &attack.name);
+    if let Some(name) = name
+        && !names.any(|other| other == name)
+    {
+        bail!("there is no attack `{name}`; {ATTACK_PAGE} has them all");
+    }
+    let attacks = proofs.attacks.into_iter().filter(|(other, _)| name.is_none_or(|name| name == other));
+    let mut tests: Vec<Proof> = attacks.flat_map(|(_, tests)| tests).collect();
+    tests.retain(|test| test.path.starts_with("crates/"));
+    tests.sort();
+    tests.dedup();
+    Ok(tests)
+}
+
+/// Takes back each promise of a test that is there by now, and writes the pages.
 fn write(repository: &Repository) -> Result<Vec<String>> {
-    let Survey { mut statements, proofs, problems, kept } = survey(repository);
+    let Survey { mut statements, groups, proofs, problems, kept } = survey(repository);
     for (path, text) in kept {
         write_file(&repository.root.join(path), &text)?;
     }
@@ -71,12 +98,15 @@ fn write(repository: &Repository) -> Result<Vec<String>> {
     }
     // The page shows the statements without a test too, so that one sees where one is.
     write_file(&repository.root.join(PAGE), &page::render(&statements, &proofs.found))?;
+    write_file(&repository.root.join(ATTACK_PAGE), &attack_page::render(&groups, &proofs.attacks))?;
     println!("{}", page::summary(&statements, &proofs.found));
+    println!("{}", attack_page::summary(&groups, &proofs.attacks));
     Ok(problems.into_iter().filter(|problem| !problem.ends_with(UPDATE)).collect())
 }
 
 struct Survey {
     statements: Vec<Statement>,
+    groups: Vec<Group>,
     proofs: Proofs,
     problems: Vec<String>,
     /// Files of statements in which a promised test is there by now, and their texts without the promise.
@@ -103,6 +133,9 @@ fn survey(repository: &Repository) -> Survey {
         vector::find(&file.path, &file.text, &statements, &mut proofs);
     }
     problems.append(&mut proofs.problems);
+    let (groups, unread) = attack::read_all(repository);
+    problems.extend(unread);
+    problems.extend(attack::check(&groups, &proofs));
     problems.extend(unknown(&statements, &proofs));
     problems.extend(statements.iter().filter_map(|statement| complaint(statement, &proofs)));
     let kept = Version::ALL.into_iter().filter_map(|version| {
@@ -116,7 +149,7 @@ fn survey(repository: &Repository) -> Survey {
         let shorter = statement::without_promises(text, is_kept);
         (shorter != text).then_some((path, shorter))
     });
-    Survey { kept: kept.collect(), statements, proofs, problems }
+    Survey { kept: kept.collect(), statements, groups, proofs, problems }
 }
 
 fn unknown(statements: &[Statement], proofs: &Proofs) -> Vec<String> {
@@ -161,11 +194,18 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
 
 impl Proofs {
     fn add(&mut self, version: Version, id: &str, path: &str, name: &str) {
-        let tests = self.found.entry((version, id.to_owned())).or_default();
-        let proof = Proof { path: path.to_owned(), name: name.to_owned() };
-        if !tests.contains(&proof) {
-            tests.push(proof);
-        }
+        insert(self.found.entry((version, id.to_owned())).or_default(), path, name);
+    }
+
+    fn add_attack(&mut self, attack: &str, path: &str, name: &str) {
+        insert(self.attacks.entry(attack.to_owned()).or_default(), path, name);
+    }
+}
+
+fn insert(tests: &mut Vec<Proof>, path: &str, name: &str) {
+    let proof = Proof { path: path.to_owned(), name: name.to_owned() };
+    if !tests.contains(&proof) {
+        tests.push(proof);
     }
 }
 

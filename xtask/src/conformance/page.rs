@@ -107,7 +107,7 @@ fn name(text: &str) -> String {
 }
 
 /// `text` where a `|` would end the cell.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 

@@ -83,6 +83,7 @@ mod tests {
         assert_ne!(place("10.0.0.1"), place("10.0.0.2"));
     }
 
+    // [attack: password-guessing]
     #[test]
     fn each_wrong_password_doubles_the_delay_until_it_is_forgotten() {
         let (start, home) = (Instant::now(), place("10.0.0.1"));
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(off.not_before(home, start), None);
     }
 
+    // [attack: password-guessing]
     #[test]
     fn the_table_is_bounded_and_keeps_who_goes_on() {
         let now = Instant::now();

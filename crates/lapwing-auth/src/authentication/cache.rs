@@ -125,6 +125,7 @@ mod tests {
         assert_eq!(cache.get(&digest, now + Duration::from_secs(1)), None);
     }
 
+    // [attack: password-storm]
     #[test]
     fn it_keeps_what_is_asked_for_and_never_more_than_its_maximum() {
         let (cache, now) = (Cache::new(10).unwrap(), Instant::now());

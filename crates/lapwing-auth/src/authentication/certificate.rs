@@ -122,6 +122,7 @@ mod tests {
         assert!(matches!(judge(&der[..100], CertificateUser::CommonName, None), Opinion::Refuse(_)));
     }
 
+    // [attack: tls-client-certificate]
     #[test]
     fn a_certificate_of_several_or_of_nobody_is_refused() {
         for user in [CertificateUser::CommonName, CertificateUser::Dns, CertificateUser::Email] {

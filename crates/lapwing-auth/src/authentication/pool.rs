@@ -202,6 +202,7 @@ mod tests {
         [10, 0, 0, 1].into()
     }
 
+    // [attack: password-storm]
     #[test]
     fn work_is_done_in_its_order_and_too_much_of_it_is_refused() {
         let pool = start(LIMITS, Duration::ZERO);
@@ -242,6 +243,7 @@ mod tests {
         receiver.recv_timeout(SOON).unwrap();
     }
 
+    // [attack: password-guessing]
     #[test]
     fn what_is_wrong_makes_the_next_one_wait_and_nobody_else() {
         let delay = Duration::from_millis(300);

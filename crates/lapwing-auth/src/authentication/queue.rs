@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(queue.next(&delays, later), Next::Idle);
     }
 
+    // [attack: password-storm]
     #[test]
     fn a_full_queue_takes_no_more_and_a_full_place_leaves_room_for_others() {
         let (now, delays) = (Instant::now(), Delays::new(Duration::ZERO));

@@ -244,6 +244,7 @@ mod tests {
         }
     }
 
+    // [attack: user-probing]
     #[test]
     fn the_password_is_right_or_wrong_and_nobody_learns_who_there_is() {
         let users = users("an,na=", &Verifier::new("secret").unwrap());

@@ -164,6 +164,7 @@ mod tests {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
+    // [attack: readable-data]
     #[test]
     fn a_file_is_made_for_its_owner_and_keeps_what_is_not_changed() {
         let directory = tempfile::tempdir().unwrap();

@@ -40,6 +40,7 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<(String, PasswordHash)>, File
 mod tests {
     use super::*;
 
+    // [attack: faulty-password-file]
     #[test]
     fn each_line_is_a_user_or_an_error_with_its_number() {
         let long = format!("{}==", "A".repeat(86));

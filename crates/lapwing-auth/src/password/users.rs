@@ -263,6 +263,7 @@ mod tests {
     }
 
     /// The password of somebody who is not there is compared with a hash of the same cost.
+    // [attack: user-probing]
     #[test]
     fn the_stand_in_costs_what_most_hashes_cost() {
         let long = format!("$7$101$MTIz${}==", "A".repeat(86));
@@ -276,6 +277,7 @@ mod tests {
     }
 
     /// No line becomes a user without a password (CVE-2018-12551), and no error shows what stands in the file.
+    // [attack: faulty-password-file], [attack: secret-in-log]
     #[test]
     fn what_is_wrong_has_a_line_and_shows_no_secret() {
         for (text, line, expected) in [

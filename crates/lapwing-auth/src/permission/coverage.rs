@@ -250,6 +250,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1_500))]
 
         /// Patterns and filters have up to four levels, so that a fifth one is like all deeper ones.
+        // [attack: filter-wider-than-rules]
         #[test]
         fn it_says_what_trying_every_topic_says(
             filter in "([ab$+]|)(/([ab$+]|)){0,3}|#|([ab$+]|)(/([ab$+]|)){0,2}/#",
@@ -271,6 +272,7 @@ mod tests {
         }
     }
 
+    // [attack: rules-that-never-end]
     #[test]
     fn the_walk_has_an_end() {
         // Each of them speaks of another level, so that every way to the end is one of its own.

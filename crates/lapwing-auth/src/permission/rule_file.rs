@@ -239,6 +239,7 @@ mod tests {
         assert_eq!(parse("# nothing\n").unwrap(), RuleFile::default());
     }
 
+    // [attack: faulty-rules]
     #[test]
     fn what_is_wrong_has_a_line() {
         for (text, line, expected) in [

@@ -230,6 +230,7 @@ mod tests {
         Template::new(text).unwrap().expand(known, unusable)
     }
 
+    // [attack: missing-user-name]
     #[test]
     fn placeholders_become_what_is_known_of_a_client() {
         let known = Known("door", Some("anna"), &[("site", "north"), ("site", "south"), ("room", "1")]);
@@ -245,10 +246,14 @@ mod tests {
             assert_eq!(expand(text, &known, Unusable::Nothing), expected, "{text}");
         }
         assert_eq!(expand("a/%{nothing}-%c/b", &known, Unusable::AnyLevel), ["a/+/b"]);
+        let nameless = Known("door", None, &[]);
+        assert_eq!(expand("a/%u/#", &nameless, Unusable::Nothing), [""; 0]);
+        assert_eq!(expand("a/%u/#", &nameless, Unusable::AnyLevel), ["a/+/#"]);
     }
 
     /// A client whose name is a wildcard is not allowed what the others are (CVE-2017-7650), and what is denied to them
     /// is denied to it too.
+    // [attack: wildcard-in-name]
     #[test]
     fn a_value_never_widens_what_is_allowed_nor_narrows_what_is_denied() {
         for value in ["+", "#", "a/b", "a/#", "", "x+", "#x", "\0", "a\0"] {
@@ -264,6 +269,7 @@ mod tests {
         assert_eq!(expand("%{g}/x", &some, Unusable::AnyLevel), ["+/x"]);
     }
 
+    // [attack: wildcard-in-name]
     #[test]
     fn nobody_names_himself_into_the_topics_of_the_system() {
         let known = Known("$SYS", Some("$share"), &[]);

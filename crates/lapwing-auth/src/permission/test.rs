@@ -53,6 +53,7 @@ fn the_first_rule_that_fits_decides_and_is_named() {
     assert_eq!(rules.describe(3), None);
 }
 
+// [attack: empty-rules]
 #[test]
 fn without_rules_everything_is_denied() {
     let nobody = ruleset("").compile(&subject("c", Some("anna")));
@@ -63,6 +64,7 @@ fn without_rules_everything_is_denied() {
 }
 
 /// A right to some topics is none to a filter that matches others as well (CVE-2026-49186).
+// [attack: filter-wider-than-rules]
 #[test]
 fn a_subscription_is_granted_for_all_of_its_topics_or_not_at_all() {
     let rules = ruleset(
@@ -88,6 +90,7 @@ fn a_subscription_is_granted_for_all_of_its_topics_or_not_at_all() {
     assert!(!permission.receive(topic("a/secret")).is_allowed);
 }
 
+// [attack: filter-wider-than-rules]
 #[test]
 fn where_receiving_is_allowed_a_wider_filter_is_checked() {
     let rules = ruleset(

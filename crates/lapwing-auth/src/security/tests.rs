@@ -98,6 +98,7 @@ fn files_are_read_anew_all_at_once() {
 }
 
 /// CVE-2017-7652: a reload that fails leaves everything as it was.
+// [attack: faulty-rules]
 #[test]
 fn a_file_that_is_wrong_changes_nothing() {
     let files = Files::new(&user("anna", "one", "staff"), STAFF);

@@ -285,6 +285,7 @@ mod tests {
         Ok(client.handshake_kind().unwrap())
     }
 
+    // [attack: tls-expired-while-connected]
     #[test]
     fn a_ticket_outlives_a_new_certificate_but_not_what_becomes_of_the_clients() {
         let authority = authority();
@@ -332,6 +333,7 @@ mod tests {
         }
     }
 
+    // [attack: readable-data]
     #[test]
     fn a_key_that_others_can_read_is_worth_a_warning() {
         use std::os::unix::fs::PermissionsExt;

@@ -471,6 +471,7 @@ mod tests {
             prop_assert!(pair.server.has_ended());
         }
 
+        // [attack: tls-garbage]
         #[test]
         fn anything_else_is_an_error_and_no_panic(
             mut bytes in prop::collection::vec(any::<u8>(), 1..2000),

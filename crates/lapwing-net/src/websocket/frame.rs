@@ -414,6 +414,7 @@ mod tests {
 
     // [MQTT-6.0.0-1]
     // 3.1.1 [MQTT-6.0.0-1]
+    // [attack: websocket-frame]
     #[test]
     fn what_is_no_binary_frame_of_a_client_is_refused() {
         let unmasked = vec![0x82, 1, b'x'];
@@ -461,6 +462,7 @@ mod tests {
     proptest! {
         // [MQTT-6.0.0-2]
         // 3.1.1 [MQTT-6.0.0-2]
+        // [attack: websocket-short-frame]
         #[test]
         fn the_stream_is_the_same_however_it_is_framed_and_split(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),

@@ -251,6 +251,7 @@ mod tests {
         }
     }
 
+    // [attack: websocket-header-flood]
     #[test]
     fn a_request_has_a_limit() {
         let mut session = session();
@@ -263,6 +264,7 @@ mod tests {
         assert!(session.take_reply().starts_with(b"HTTP/1.1 431 "));
     }
 
+    // [attack: websocket-ping-flood]
     #[test]
     fn of_several_pings_the_last_is_answered_and_no_frame_is_broken() {
         let mut session = open();

@@ -252,6 +252,7 @@ mod tests {
         }
     }
 
+    // [attack: websocket-subprotocol]
     #[test]
     fn what_is_no_upgrade_is_refused_with_the_reason() {
         let many = format!("\r\n{}\r\n", "a: b\r\n".repeat(64));

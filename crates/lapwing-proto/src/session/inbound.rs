@@ -207,6 +207,7 @@ mod tests {
         }
     }
 
+    // [attack: qos-2-identifiers]
     #[test]
     fn all_identifiers_fit_and_an_empty_set_keeps_next_to_nothing() {
         let mut ids = PacketIds::default();

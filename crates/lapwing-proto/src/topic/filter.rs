@@ -230,6 +230,7 @@ mod tests {
         }
     }
 
+    // [attack: dollar-topic]
     #[test]
     fn what_only_resembles_a_share_is_an_ordinary_filter() {
         for text in ["$shared/x", "$shar/e", "share/a", "$SHARE/a", "a/$share/b", "/$share"] {

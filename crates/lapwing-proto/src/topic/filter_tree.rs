@@ -235,6 +235,7 @@ mod tests {
         }
     }
 
+    // [attack: subscription-list-race]
     #[test]
     fn the_generation_changes_with_each_change_only() {
         let mut tree = FilterTree::new();
@@ -266,6 +267,7 @@ mod tests {
         assert_eq!(tree.exact.capacity(), 0);
     }
 
+    // [attack: deep-topic]
     #[test]
     fn thousands_of_levels_neither_recurse_nor_take_quadratic_time() {
         let slashes = "/".repeat(65_535);
@@ -301,6 +303,7 @@ mod tests {
         }
     }
 
+    // [attack: wildcard-explosion]
     #[test]
     fn a_long_level_is_looked_at_once_for_all_branches() {
         // Every way to write 12 levels with "a" or "+": 4,096 branches that all reach the last level.

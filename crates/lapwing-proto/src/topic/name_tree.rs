@@ -436,6 +436,7 @@ mod tests {
         assert_eq!(run(&tree, "elsewhere/+", 1), (vec![], 1));
     }
 
+    // [attack: wildcard-explosion]
     #[test]
     fn a_step_is_bounded_even_if_nothing_matches() {
         let mut tree = NameTree::new();
@@ -445,6 +446,7 @@ mod tests {
         assert_eq!(run(&tree, "+/b", 100), (vec![], 1_000 / 100 + 1));
     }
 
+    // [attack: subscription-list-race]
     #[test]
     fn the_tree_may_change_between_the_steps() {
         let mut tree = tree(&["a/1", "a/3", "a/5", "a/7"]);
@@ -465,6 +467,7 @@ mod tests {
         assert_eq!(found, ["a/1", "a/3", "a/4", "a/7", "a/8"]);
     }
 
+    // [attack: deep-topic]
     #[test]
     fn thousands_of_levels_are_no_trouble() {
         let slashes = "/".repeat(65_535);

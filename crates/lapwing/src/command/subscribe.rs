@@ -115,6 +115,7 @@ fn escape(bytes: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    // [attack: log-injection]
     #[test]
     fn what_would_steer_a_terminal_is_escaped() {
         for (bytes, expected) in [

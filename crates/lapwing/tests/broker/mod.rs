@@ -112,6 +112,18 @@ impl Broker {
         self.address
     }
 
+    /// Where it listens for another scheme: `ws`.
+    pub(crate) fn address_of(&self, scheme: &str) -> SocketAddr {
+        let line = self.wait_for_line(&format!("listening on {scheme}://"));
+        let (_, address) = line.split_once("://").expect("it is in the line");
+        address.split('/').next().and_then(|address| address.trim().parse().ok()).expect("an address")
+    }
+
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The first line of the log with `text` in it, when it comes.
     pub(crate) fn wait_for_line(&self, text: &str) -> String {
         let find =

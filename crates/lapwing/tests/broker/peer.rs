@@ -42,6 +42,12 @@ impl Peer {
         Self::over(TcpStream::connect_timeout(&broker.address(), SOON)?)
     }
 
+    /// Connects the socket to another address of the broker than the first one.
+    pub(crate) fn raw_to(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect_timeout(&address, SOON).expect("it accepts"))
+            .expect("options can be set")
+    }
+
     /// Connects the socket from an address of this machine.
     pub(crate) fn from_address(broker: &Broker, own: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -159,6 +165,13 @@ impl Peer {
             }
         }
         reason_code
+    }
+
+    /// All the bytes that come until the broker closes the connection, or as many as `enough` asks for.
+    pub(crate) fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        let deadline = Instant::now() + SOON;
+        while !enough(&self.received) && self.fill(deadline) {}
+        std::mem::take(&mut self.received)
     }
 
     /// Ends this end's direction.

@@ -95,6 +95,7 @@ fn permissions_may_be_written_by_action() {
     }
 }
 
+// [attack: expired-token]
 #[test]
 fn a_token_holds_for_its_time_its_issuer_and_its_audience() {
     let config = Jwt { issuer: Some("us".into()), audience: Some("broker".into()), ..Jwt::default() };
@@ -139,6 +140,7 @@ fn a_token_holds_for_its_time_its_issuer_and_its_audience() {
 }
 
 /// A token cannot choose how it is verified.
+// [attack: forged-token]
 #[test]
 fn what_a_token_says_of_its_signature_is_not_believed() {
     let tokens = tokens(Jwt::default());
@@ -171,6 +173,7 @@ fn what_a_token_says_of_its_signature_is_not_believed() {
     assert!(error.contains("authentication.jwt.key_file"), "{error}");
 }
 
+// [attack: forged-token]
 #[test]
 fn signatures_of_all_kinds_are_verified() {
     let random = SystemRandom::new();
@@ -223,6 +226,7 @@ fn rsa_is_verified_by_the_algorithms_that_are_wanted() {
     assert!(read(&[Algorithm::HS256]).unwrap_err().to_string().contains("authentication.jwt.algorithms"));
 }
 
+// [attack: secret-in-log]
 #[test]
 fn a_file_that_is_no_key_is_said_without_what_is_in_it() {
     let directory = tempfile::tempdir().unwrap();

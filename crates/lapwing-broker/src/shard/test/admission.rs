@@ -22,6 +22,7 @@ fn now(broker: &Broker) -> Instant {
     broker.world().now
 }
 
+// [attack: banned-address]
 #[test]
 fn a_banned_address_is_turned_away_until_the_ban_ends() {
     let broker = Broker::new();
@@ -36,6 +37,7 @@ fn a_banned_address_is_turned_away_until_the_ban_ends() {
     assert_eq!(broker.world().shared.admission.bans(now), []);
 }
 
+// [attack: banned-address]
 #[test]
 fn a_banned_client_or_user_is_refused_with_the_reason() {
     for version in VERSIONS {
@@ -58,6 +60,7 @@ fn a_banned_client_or_user_is_refused_with_the_reason() {
     }
 }
 
+// [attack: slow-connections]
 #[test]
 fn there_are_only_so_many_connections() {
     let broker = Broker::with_limits(|limits| {
@@ -76,6 +79,7 @@ fn there_are_only_so_many_connections() {
     assert_eq!(broker.stat().connections_turned_away, 2);
 }
 
+// [attack: slow-connections]
 #[test]
 fn a_network_counts_as_one_address_of_ipv6() {
     let broker = Broker::with_limits(|limits| limits.connections_per_address_maximum = 1);
@@ -84,6 +88,7 @@ fn a_network_counts_as_one_address_of_ipv6() {
     assert!(broker.open_from(V5, "2001:db8:0:1::1", "test").is_some());
 }
 
+// [attack: takeover-war]
 #[test]
 fn a_client_that_comes_again_and_again_is_kept_out_for_a_while() {
     for version in VERSIONS {
@@ -113,6 +118,7 @@ fn a_client_that_comes_again_and_again_is_kept_out_for_a_while() {
     }
 }
 
+// [attack: takeover-war]
 #[test]
 fn two_clients_that_take_each_others_session_over_are_both_kept_out() {
     let broker = Broker::with_limits(|limits| limits.flapping_connects_maximum = 4);
@@ -121,6 +127,7 @@ fn two_clients_that_take_each_others_session_over_are_both_kept_out() {
     clients[3].ping();
 }
 
+// [attack: publish-flood]
 #[test]
 fn a_client_that_sends_too_much_is_read_from_more_slowly() {
     for version in VERSIONS {
@@ -194,6 +201,7 @@ fn who_is_not_read_from_is_not_taken_for_silent() {
     client.expect_end(ReasonCode::KeepAliveTimeout);
 }
 
+// [attack: user-properties]
 #[test]
 fn a_packet_has_only_so_many_user_properties() {
     let many = |count| vec![UserProperty { name: "n", value: "v" }; count];

@@ -37,6 +37,7 @@ fn an_alias_stands_for_the_name_that_it_came_with_last() {
 
 // [MQTT-3.3.2-8]
 // [MQTT-3.3.2-9]
+// [attack: topic-alias]
 #[test]
 fn an_alias_of_0_or_above_the_maximum_ends_the_connection() {
     let broker = Broker::with_limits(|limits| limits.topic_alias_maximum = 5);
@@ -48,6 +49,7 @@ fn an_alias_of_0_or_above_the_maximum_ends_the_connection() {
     client.expect_end(ReasonCode::TopicAliasInvalid);
 }
 
+// [attack: empty-topic]
 #[test]
 fn an_alias_without_a_name_must_be_known() {
     let broker = Broker::new();

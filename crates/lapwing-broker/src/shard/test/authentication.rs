@@ -119,6 +119,7 @@ fn while_a_verdict_is_awaited_nothing_is_read() {
 }
 
 // [MQTT-3.1.4-2]
+// [attack: slow-verdict]
 #[test]
 fn a_verdict_that_never_comes_is_a_refusal() {
     for version in VERSIONS {
@@ -148,6 +149,7 @@ fn a_late_refusal_throws_away_what_waits() {
     assert_eq!(broker.stat().retained_messages, 0);
 }
 
+// [attack: slow-verdict], [attack: early-disconnect]
 #[test]
 fn a_verdict_for_a_connection_that_is_gone_changes_nothing() {
     let (broker, slow) = slow();
@@ -299,6 +301,7 @@ fn user_name_and_password_reach_the_authenticator() {
 }
 
 // 3.1.1 [MQTT-3.1.2-22]
+// [attack: missing-user-name]
 #[test]
 fn a_password_without_a_user_name_is_malformed_before_5_0() {
     let broker = Broker::new();
@@ -326,6 +329,7 @@ fn clients_of_one_session_key_share_a_session_whatever_they_call_themselves() {
     }
 }
 
+// [attack: session-hijack]
 #[test]
 fn a_client_identifier_is_never_taken_for_a_session_key() {
     let broker = Broker::with(|setup| setup.authenticator = Arc::new(ByUserName));
@@ -346,6 +350,7 @@ fn an_authentication_method_is_refused() {
     broker.send_connect(&connect).expect_refusal(ReasonCode::BadAuthenticationMethod);
 }
 
+// [attack: missing-user-name]
 #[test]
 fn nobody_is_let_in_where_nobody_is() {
     for version in VERSIONS {

@@ -26,6 +26,7 @@ fn a_connect_is_answered_with_one_connack_and_that_comes_first() {
 // [MQTT-3.1.0-1]
 // [MQTT-3.14.0-1]
 // 3.1.1 [MQTT-3.1.0-1]
+// [attack: not-connect-first]
 #[test]
 fn the_first_packet_must_be_a_connect() {
     // PINGREQ, PUBLISH, SUBSCRIBE, DISCONNECT, CONNACK, AUTH.
@@ -42,6 +43,7 @@ fn the_first_packet_must_be_a_connect() {
 // [MQTT-3.1.0-2]
 // [MQTT-4.13.1-1]
 // 3.1.1 [MQTT-3.1.0-2]
+// [attack: second-connect]
 #[test]
 fn a_second_connect_ends_the_connection() {
     for version in VERSIONS {
@@ -122,6 +124,7 @@ fn the_reserved_connect_flag_must_not_be_set() {
 // 3.1.1 [MQTT-3.1.2-13]
 // 3.1.1 [MQTT-3.1.2-14]
 // 3.1.1 [MQTT-3.1.2-15]
+// [attack: malformed-connect]
 #[test]
 fn will_flags_that_contradict_each_other_are_malformed() {
     // QoS 1 without a will, RETAIN without a will, a will at QoS 3.
@@ -137,6 +140,7 @@ fn will_flags_that_contradict_each_other_are_malformed() {
 }
 
 // [MQTT-3.1.4-1]
+// [attack: malformed-connect]
 #[test]
 fn a_malformed_connect_of_5_0_is_told_so() {
     let broker = Broker::new();
@@ -352,6 +356,7 @@ fn what_follows_a_refused_connect_is_not_handled() {
     }
 }
 
+// [attack: announced-length]
 #[test]
 fn a_connect_larger_than_allowed_ends_the_connection_before_it_has_come() {
     let broker = Broker::with_limits(|limits| limits.connect_packet_size_maximum = 100);
@@ -362,6 +367,7 @@ fn a_connect_larger_than_allowed_ends_the_connection_before_it_has_come() {
     client.expect_closed();
 }
 
+// [attack: no-connect]
 #[test]
 fn a_connection_on_which_no_connect_comes_is_closed_in_time() {
     let broker = Broker::with_limits(|limits| limits.connect_timeout_s = 5);

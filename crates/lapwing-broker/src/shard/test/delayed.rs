@@ -163,6 +163,7 @@ fn a_will_may_be_delayed_so_too() {
     client.receive("will", "gone", 0);
 }
 
+// [attack: delayed-flood]
 #[test]
 fn delayed_messages_have_limits() {
     let broker = Broker::with_limits(|limits| {

@@ -246,6 +246,7 @@ fn before_connack_there_is_nothing_but_auth_and_disconnect() {
     assert_eq!((broker.stat().clients, broker.stat().sessions), (1, 1));
 }
 
+// [attack: authentication-loop]
 #[test]
 fn a_client_that_does_not_answer_is_let_go_in_time() {
     let broker = echo();
@@ -260,6 +261,7 @@ fn a_client_that_does_not_answer_is_let_go_in_time() {
     client.expect_closed();
 }
 
+// [attack: authentication-loop]
 #[test]
 fn an_exchange_has_an_end() {
     let broker = echo();
@@ -392,6 +394,7 @@ fn a_refusal_of_a_connected_client_ends_the_connection() {
     }
 }
 
+// [attack: authentication-loop]
 #[test]
 fn an_auth_that_nothing_waits_for_ends_the_connection() {
     let broker = echo();

@@ -16,6 +16,7 @@ fn taking(client_id: &str, receive_maximum: u16) -> Connect<'_> {
 // [MQTT-3.3.4-9]
 // [MQTT-4.9.0-1]
 // [MQTT-4.9.0-2]
+// [attack: never-acknowledged]
 #[test]
 fn no_more_messages_are_open_than_the_client_takes() {
     for receive_maximum in [1, 2, 5] {
@@ -113,6 +114,7 @@ fn the_broker_has_a_limit_of_its_own() {
 }
 
 // [MQTT-3.3.4-7]
+// [attack: qos-2-identifiers]
 #[test]
 fn a_client_that_has_more_messages_open_than_allowed_is_let_go() {
     let broker = Broker::with_limits(|limits| limits.receive_maximum = 3);
@@ -196,6 +198,7 @@ fn one_message_that_is_never_acknowledged_does_not_break_the_others() {
     client.receive("t", "last", 1);
 }
 
+// [attack: never-acknowledged]
 #[test]
 fn messages_in_flight_have_a_limit_of_bytes() {
     for version in VERSIONS {

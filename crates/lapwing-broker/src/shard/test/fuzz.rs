@@ -56,6 +56,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
+// [attack: garbage]
 #[test]
 fn damaged_packets_harm_only_their_sender() {
     let mut survived = 0;
@@ -102,6 +103,7 @@ fn damaged_packets_harm_only_their_sender() {
     assert!((1000..15_000).contains(&survived), "the mixture is one-sided: {survived}");
 }
 
+// [attack: garbage]
 #[test]
 fn arbitrary_bytes_harm_nobody() {
     let broker = Broker::new();

@@ -10,6 +10,7 @@ fn with_keep_alive(connect: Connect<'_>, keep_alive: u16) -> Connect<'_> {
 
 // [MQTT-3.1.2-22]
 // 3.1.1 [MQTT-3.1.2-24]
+// [attack: half-dead-connection]
 #[test]
 fn a_client_that_is_silent_for_one_and_a_half_times_its_keep_alive_is_let_go() {
     for version in VERSIONS {
@@ -62,6 +63,7 @@ fn what_the_broker_sends_does_not_count() {
     client.expect_end(ReasonCode::KeepAliveTimeout);
 }
 
+// [attack: dripping-packet]
 #[test]
 fn the_beginning_of_a_packet_does_not_count() {
     let broker = Broker::new();
@@ -85,6 +87,7 @@ fn without_keep_alive_a_client_may_be_silent_for_ever() {
 // [MQTT-3.1.2-21]
 // [MQTT-3.2.2-21]
 // [MQTT-3.2.2-22]
+// [attack: long-keep-alive]
 #[test]
 fn a_keep_alive_above_the_limit_is_replaced_and_5_0_is_told() {
     let broker = Broker::with_limits(|limits| limits.keep_alive_maximum_s = 20);

@@ -4,6 +4,7 @@ use super::broker::{Broker, clean, lasting};
 use super::message::{message, qos};
 use super::{V5, V311, VERSIONS};
 
+// [attack: announced-length]
 #[test]
 fn a_packet_larger_than_allowed_ends_the_connection_before_it_has_come() {
     for version in VERSIONS {
@@ -99,6 +100,7 @@ fn a_suback_too_large_for_its_client_is_left_out() {
     client.receive("t/99", "x", 0);
 }
 
+// [attack: deep-topic]
 #[test]
 fn topics_have_a_limit_of_levels() {
     let broker = Broker::with_limits(|limits| limits.topic_levels_maximum = 4);
@@ -121,6 +123,7 @@ fn topics_have_a_limit_of_levels() {
     }
 }
 
+// [attack: subscription-flood]
 #[test]
 fn subscriptions_of_a_session_have_a_limit() {
     let broker = Broker::with_limits(|limits| limits.subscriptions_maximum = 3);
@@ -135,6 +138,7 @@ fn subscriptions_of_a_session_have_a_limit() {
     broker.connect(V5, "b").subscribe("e", 0);
 }
 
+// [attack: endless-sessions]
 #[test]
 fn sessions_have_a_limit() {
     for version in VERSIONS {
@@ -171,6 +175,7 @@ fn a_full_queue_drops_what_comes_last() {
     }
 }
 
+// [attack: slow-reader]
 #[test]
 fn a_queue_has_a_limit_of_bytes() {
     let broker = Broker::with_limits(|limits| limits.queue_bytes_maximum = 10_000);
@@ -210,6 +215,7 @@ fn what_has_expired_makes_room_in_a_full_queue() {
     assert_eq!(broker.stat().messages_dropped.queue_full, 2);
 }
 
+// [attack: slow-reader]
 #[test]
 fn for_a_client_that_does_not_read_qos_0_is_dropped_and_the_rest_waits() {
     for version in VERSIONS {
@@ -236,6 +242,7 @@ fn for_a_client_that_does_not_read_qos_0_is_dropped_and_the_rest_waits() {
     }
 }
 
+// [attack: unread-answers]
 #[test]
 fn a_client_that_does_not_read_the_answers_is_not_read_from() {
     for version in VERSIONS {
@@ -254,6 +261,7 @@ fn a_client_that_does_not_read_the_answers_is_not_read_from() {
     }
 }
 
+// [attack: unread-answers]
 #[test]
 fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
     let broker = Broker::with(|setup| setup.shards = 1);
@@ -291,6 +299,7 @@ fn few_bytes_that_make_many_are_handled_a_part_at_a_time() {
     publisher.ping();
 }
 
+// [attack: early-disconnect]
 #[test]
 fn a_connection_may_end_while_its_bytes_wait_for_another_turn() {
     let broker = Broker::with(|setup| setup.shards = 1);

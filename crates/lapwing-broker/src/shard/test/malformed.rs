@@ -38,6 +38,7 @@ fn before_5_0_there_is_no_packet_type_15() {
 }
 
 // [MQTT-1.5.5-1]
+// [attack: long-variable-integer]
 #[test]
 fn the_remaining_length_has_at_most_four_bytes() {
     for version in VERSIONS {
@@ -82,6 +83,7 @@ fn flags_of_publish_are_checked() {
 
 // [MQTT-2.2.1-3]
 // 3.1.1 [MQTT-2.3.1-1]
+// [attack: packet-identifier-0]
 #[test]
 fn packet_identifier_0_does_not_exist() {
     for version in VERSIONS {
@@ -106,6 +108,7 @@ fn packet_identifier_0_does_not_exist() {
 // 3.1.1 [MQTT-4.7.3-2]
 // 3.1.1 [MQTT-1.5.3-1]
 // 3.1.1 [MQTT-1.5.3-2]
+// [attack: invalid-utf-8]
 #[test]
 fn topic_names_are_checked() {
     for version in VERSIONS {
@@ -120,6 +123,7 @@ fn topic_names_are_checked() {
 }
 
 // [MQTT-3.3.2-1]
+// [attack: empty-topic]
 #[test]
 fn a_publish_of_5_0_has_a_name_or_an_alias() {
     ends(V5, "30 03 0000 00", ReasonCode::ProtocolError);
@@ -145,6 +149,7 @@ fn a_subscribe_and_an_unsubscribe_have_a_filter() {
 // [MQTT-4.8.2-2]
 // 3.1.1 [MQTT-4.7.1-2]
 // 3.1.1 [MQTT-4.7.1-3]
+// [attack: invalid-utf-8]
 #[test]
 fn topic_filters_are_checked() {
     for version in VERSIONS {
@@ -200,6 +205,7 @@ fn properties_are_checked() {
     ends(V5, "30 08 0001 61 04 08 0001 23", ReasonCode::MalformedPacket);
 }
 
+// [attack: truncated-packet]
 #[test]
 fn packets_that_end_too_early_or_too_late_are_malformed() {
     for version in VERSIONS {
@@ -220,6 +226,7 @@ fn reason_codes_are_checked() {
     ends(V5, "50 03 0001 7e", ReasonCode::ProtocolError);
 }
 
+// [attack: server-packets]
 #[test]
 fn packets_that_only_servers_send_end_the_connection() {
     for version in VERSIONS {

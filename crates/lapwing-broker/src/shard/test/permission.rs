@@ -111,6 +111,7 @@ fn topics(client: &Client) -> Vec<String> {
     client.receive_all().into_iter().map(|message| message.topic).collect()
 }
 
+// [attack: filter-wider-than-rules]
 #[test]
 fn a_checked_subscription_is_given_only_what_its_client_may_have() {
     for version in VERSIONS {
@@ -147,6 +148,7 @@ fn a_shared_subscription_cannot_be_checked() {
     assert_eq!(client.subscribe_with("$share/g/open", options, None), ReasonCode::GrantedQoS1);
 }
 
+// [attack: revoked-subscription]
 #[test]
 fn a_subscription_that_is_not_allowed_any_more_is_removed() {
     let (broker, rules) = guarded();
@@ -189,6 +191,7 @@ fn a_subscription_becomes_checked_and_is_not_any_more() {
     }
 }
 
+// [attack: revoked-subscription]
 #[test]
 fn what_waits_is_looked_at_when_the_rules_have_changed() {
     let (broker, rules) = guarded();
@@ -214,6 +217,7 @@ fn what_waits_is_looked_at_when_the_rules_have_changed() {
     assert_eq!(topics(&client), ["secret/3"]);
 }
 
+// [attack: revoked-subscription]
 #[test]
 fn what_has_waited_for_a_client_is_looked_at_when_it_comes_back() {
     for version in [V311, V5] {
@@ -273,6 +277,7 @@ fn every_client_is_looked_at_also_where_they_are_many() {
     assert_eq!(renew(&broker), Renewed { clients: 700, disconnected: 0, unsubscribed: 700 });
 }
 
+// [attack: session-hijack]
 #[test]
 fn a_session_is_for_its_owner_alone() {
     let (broker, _) = guarded();
@@ -295,6 +300,7 @@ fn a_session_is_for_its_owner_alone() {
     assert!(is_let_in(Some("bob")), "the session has ended");
 }
 
+// [attack: session-hijack]
 #[test]
 fn a_user_has_only_so_many_sessions() {
     let broker = Broker::with(|setup| {
@@ -337,6 +343,7 @@ fn the_owner_of_a_session_is_stored_with_it() {
     }
 }
 
+// [attack: expired-token]
 #[test]
 fn a_connection_ends_with_the_proof_of_who_its_client_is() {
     for version in VERSIONS {
@@ -350,6 +357,7 @@ fn a_connection_ends_with_the_proof_of_who_its_client_is() {
     }
 }
 
+// [attack: expired-token]
 #[test]
 fn it_does_so_also_where_very_many_have_come_and_gone() {
     let (broker, _) = guarded();
@@ -359,6 +367,7 @@ fn it_does_so_also_where_very_many_have_come_and_gone() {
     short.expect_end(ReasonCode::MaximumConnectTime);
 }
 
+// [attack: revoked-subscription]
 #[test]
 fn a_message_that_waits_on_the_disk_is_looked_at_as_well() {
     let rules = Arc::<Rules>::default();

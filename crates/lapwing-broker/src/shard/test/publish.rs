@@ -152,6 +152,7 @@ fn wildcards_select_levels() {
 
 // [MQTT-4.7.2-1]
 // 3.1.1 [MQTT-4.7.2-1]
+// [attack: dollar-topic]
 #[test]
 fn names_with_a_dollar_sign_are_not_for_leading_wildcards() {
     for version in VERSIONS {
@@ -176,6 +177,7 @@ fn names_with_a_dollar_sign_are_not_for_leading_wildcards() {
 
 // [MQTT-4.7.2-1]
 // 3.1.1 [MQTT-3.3.5-2]
+// [attack: internal-topics]
 #[test]
 fn nobody_publishes_to_the_names_of_the_server() {
     for version in VERSIONS {

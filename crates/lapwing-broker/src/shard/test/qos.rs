@@ -194,6 +194,7 @@ fn a_puback_with_an_error_ends_the_flow() {
     broker.resume(V5, "s").expect_nothing();
 }
 
+// [attack: unexpected-acknowledgement]
 #[test]
 fn acknowledgements_that_nothing_waits_for_are_ignored() {
     for version in VERSIONS {
@@ -205,6 +206,7 @@ fn acknowledgements_that_nothing_waits_for_are_ignored() {
     }
 }
 
+// [attack: unexpected-acknowledgement]
 #[test]
 fn an_acknowledgement_of_the_wrong_kind_ends_the_connection() {
     for version in VERSIONS {

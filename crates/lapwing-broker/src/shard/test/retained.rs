@@ -185,6 +185,7 @@ fn ten_thousand_retained_messages_reach_a_client_at_qos_0() {
     }
 }
 
+// [attack: retained-replay]
 #[test]
 fn large_retained_messages_are_sent_a_few_at_a_time() {
     let broker = Broker::new();
@@ -308,6 +309,7 @@ fn several_new_subscriptions_each_get_their_retained_messages() {
     }
 }
 
+// [attack: retained-flood]
 #[test]
 fn where_there_is_no_room_for_another_retained_message() {
     let broker = Broker::with_limits(|limits| limits.retained_messages_maximum = 2);
@@ -340,6 +342,7 @@ fn where_there_is_no_room_for_another_retained_message() {
     assert_eq!(got, [("1".into(), "y".into()), ("3".into(), "z".into())]);
 }
 
+// [attack: retained-flood]
 #[test]
 fn retained_bytes_have_a_limit_for_replacements_too() {
     let broker = Broker::with_limits(|limits| limits.retained_bytes_maximum = 10_000);

@@ -230,6 +230,7 @@ fn a_session_without_an_expiry_interval_gets_none_at_disconnect() {
 }
 
 // [MQTT-3.2.2-3]
+// [attack: endless-sessions]
 #[test]
 fn an_expiry_interval_above_the_limit_is_cut_and_the_client_told() {
     let broker = Broker::with_limits(|limits| limits.session_expiry_maximum_s = 50);
@@ -318,6 +319,7 @@ fn sessions_of_different_clients_are_apart() {
     }
 }
 
+// [attack: connection-storm]
 #[test]
 fn coming_and_going_leaves_nothing_behind() {
     let broker = Broker::new();

@@ -108,6 +108,7 @@ fn replacing_a_subscription_loses_no_message() {
 
 // [MQTT-3.3.4-2]
 // 3.1.1 [MQTT-3.3.5-1]
+// [attack: overlapping-subscriptions]
 #[test]
 fn overlapping_subscriptions_deliver_one_copy_at_the_highest_qos() {
     for version in VERSIONS {

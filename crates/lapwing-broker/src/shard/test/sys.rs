@@ -132,6 +132,7 @@ fn a_load_is_what_happens_in_a_minute() {
     assert!((30.7..30.9).contains(&load), "{load}");
 }
 
+// [attack: internal-topics]
 #[test]
 fn the_topics_are_for_who_asks_for_them_and_may() {
     let broker = Broker::with(|setup| setup.authorizer = judged(NotForAll));

@@ -5,6 +5,7 @@ use super::{V5, V311, VERSIONS};
 
 // [MQTT-3.1.4-3]
 // 3.1.1 [MQTT-3.1.4-2]
+// [attack: takeover-without-end]
 #[test]
 fn a_second_client_with_the_same_identifier_takes_the_session_over() {
     for old_version in VERSIONS {
@@ -25,6 +26,7 @@ fn a_second_client_with_the_same_identifier_takes_the_session_over() {
 
 // [MQTT-4.4.0-1]
 // 3.1.1 [MQTT-4.4.0-1]
+// [attack: takeover-without-end]
 #[test]
 fn what_the_old_connection_did_not_acknowledge_goes_to_the_new_one() {
     for version in VERSIONS {
@@ -143,6 +145,7 @@ fn the_will_of_the_new_connection_is_another_one() {
     watch.expect_nothing();
 }
 
+// [attack: takeover-race]
 #[test]
 fn a_chain_of_takeovers_leaves_the_last() {
     let broker = Broker::new();
@@ -156,6 +159,7 @@ fn a_chain_of_takeovers_leaves_the_last() {
     assert_eq!(broker.stat().disconnected_by_broker.get(ReasonCode::SessionTakenOver), 19);
 }
 
+// [attack: takeover-race]
 #[test]
 fn what_an_ended_connection_still_sends_is_not_handled() {
     let broker = Broker::new();

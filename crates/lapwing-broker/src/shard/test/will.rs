@@ -64,6 +64,7 @@ fn a_disconnect_takes_the_will_back() {
 
 // [MQTT-3.1.2-10]
 // 3.1.1 [MQTT-3.1.2-10]
+// [attack: will-storm]
 #[test]
 fn a_will_is_published_once() {
     for version in VERSIONS {
@@ -206,6 +207,7 @@ fn a_client_that_comes_back_within_the_delay_has_no_will_published() {
     watch.receive("will", "gone", 1);
 }
 
+// [attack: will-delay]
 #[test]
 fn a_will_that_is_due_is_published_though_its_client_comes_back_before_the_timer_fires() {
     let broker = Broker::new();
@@ -217,6 +219,7 @@ fn a_will_that_is_due_is_published_though_its_client_comes_back_before_the_timer
 }
 
 // [MQTT-3.1.2-8]
+// [attack: will-delay]
 #[test]
 fn the_end_of_the_session_publishes_a_will_before_its_delay_is_over() {
     let broker = Broker::new();
@@ -263,6 +266,7 @@ fn a_session_that_stays_gets_its_own_will() {
     }
 }
 
+// [attack: internal-topics]
 #[test]
 fn a_will_to_a_name_of_the_server_is_refused() {
     for version in VERSIONS {
@@ -273,6 +277,7 @@ fn a_will_to_a_name_of_the_server_is_refused() {
     }
 }
 
+// [attack: deep-topic]
 #[test]
 fn a_will_with_too_many_levels_is_refused() {
     let broker = Broker::with_limits(|limits| limits.topic_levels_maximum = 3);

@@ -63,6 +63,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    // [attack: log-injection]
     #[test]
     fn columns_stand_under_each_other_and_nothing_steers_the_terminal() {
         let mut table = Table::new(&["CLIENT", "PEER"]);

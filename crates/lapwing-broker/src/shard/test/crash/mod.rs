@@ -408,6 +408,7 @@ impl Simulation {
 /// Seeds, unless the environment says how many.
 const SEEDS: u64 = 1000;
 
+// [attack: qos-2-crash]
 #[test]
 fn whatever_fails_and_when() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());

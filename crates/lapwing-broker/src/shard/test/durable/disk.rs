@@ -19,6 +19,7 @@ fn full() -> Broker {
     broker
 }
 
+// [attack: full-disk]
 #[test]
 fn messages_that_must_be_stored_are_refused_until_there_is_room() {
     let broker = full();
@@ -119,6 +120,7 @@ fn what_makes_it_less_is_taken() {
     broker.expect_no_remains();
 }
 
+// [attack: full-disk]
 #[test]
 fn what_was_taken_before_is_still_published() {
     let broker = Broker::durable();

@@ -11,6 +11,7 @@ fn subscribed(broker: &Broker, name: &str, qos: u8) {
     client.disconnect();
 }
 
+// [attack: freed-message]
 #[test]
 fn a_message_for_several_sessions_is_stored_once_until_the_last_has_it() {
     for cut in [None, Some(Cut::Process), Some(Cut::Power)] {
@@ -44,6 +45,7 @@ fn a_message_for_one_session_stands_in_its_queue() {
     assert_eq!(broker.stored(Space::Queue), 0);
 }
 
+// [attack: freed-message]
 #[test]
 fn the_end_of_a_session_removes_all_that_was_its_own() {
     for cut in [None, Some(Cut::Process), Some(Cut::Power)] {

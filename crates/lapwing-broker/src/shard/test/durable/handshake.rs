@@ -6,6 +6,7 @@ use super::super::broker::Broker;
 use super::super::client::{ack, id};
 use super::*;
 
+// [attack: qos-2-crash]
 #[test]
 fn a_qos_2_message_from_a_client_is_passed_on_once_whatever_ends_in_between() {
     for cut in CUTS {

@@ -33,6 +33,7 @@ fn a_connect_waits_for_the_messages_of_its_session() {
     assert_eq!(payloads(&s), ["1", "2"]);
 }
 
+// [attack: early-disconnect]
 #[test]
 fn a_connection_that_is_lost_meanwhile_leaves_the_session_as_it_was() {
     for qos in 1..=2 {

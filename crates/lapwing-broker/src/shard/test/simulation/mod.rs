@@ -334,6 +334,7 @@ fn seeds(count: u64) -> (Range<u64>, bool) {
     }
 }
 
+// [attack: takeover-race]
 #[test]
 fn whatever_the_order_in_which_shards_take_turns() {
     let (seeds, is_only) = seeds(1500);
@@ -359,6 +360,7 @@ fn run_threads(seed: u64) -> (usize, usize) {
     (delivered, points)
 }
 
+// [attack: takeover-race]
 #[test]
 fn whatever_the_others_do_in_the_middle_of_a_turn() {
     let (seeds, is_only) = seeds(200);

@@ -1,7 +1,18 @@
 //! Clients that do wrong, against the real program: it stays alive, keeps its memory, says why in few lines, and
 //! another client notices nothing.
 
+mod admin;
+#[path = "../broker/mod.rs"]
 mod broker;
+#[allow(dead_code, reason = "the tests of lapwing-broker use all of it")]
+#[path = "../../../lapwing-broker/tests/certificate/mod.rs"]
+mod certificate;
+mod flood;
+mod operation;
+mod proxy;
+mod session;
+mod tls;
+mod websocket;
 
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -22,14 +33,22 @@ const MIB: u64 = 1024 * 1024;
 /// Runs an attack on a broker with `settings`, beside a client that behaves well; memory may never grow by more
 /// than `growth` MiB.
 fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker)) {
+    attack_on(Broker::with_settings(settings), growth, attack);
+}
+
+/// The same, on a broker that runs.
+#[allow(clippy::print_stdout, reason = "for whoever wants to know how well others are served")]
+fn attack_on(mut broker: Broker, growth: u64, attack: impl FnOnce(&Broker)) {
+    // Attackers have thousands of connections.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let mut broker = Broker::with_settings(settings);
     let canary = Canary::start(&broker);
     let base = broker.memory();
     attack(&broker);
-    let worst = canary.worst_round_trip();
+    let round_trips = canary.round_trips();
     broker.assert_alive();
-    assert!(worst < Duration::from_secs(2), "another client's message took {worst:?}");
+    // For the goal of 100 ms at the 99th percentile, which a machine that does something else as well may miss.
+    println!("the other client: {round_trips}");
+    assert!(round_trips.worst() < Duration::from_secs(2), "another client's messages: {round_trips}");
     let grown = broker.peak_memory().saturating_sub(base) / MIB;
     assert!(grown < growth, "memory has grown by {grown} MiB");
     let lines = broker.lines_per_second();
@@ -37,6 +56,7 @@ fn attack(settings: &[&str], growth: u64, attack: impl FnOnce(&Broker)) {
     assert!(!broker.lines().iter().any(|line| line.contains("panicked")), "{:#?}", broker.lines());
 }
 
+// [attack: garbage], [attack: not-connect-first], [attack: malformed-connect], [attack: log-flood]
 #[test]
 fn garbage_behind_every_first_byte() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -63,6 +83,7 @@ fn garbage_behind_every_first_byte() {
     });
 }
 
+// [attack: announced-length]
 #[test]
 fn packets_that_are_announced_and_never_come() {
     attack(&["limits.packet_size_maximum=1000000"], 32, |broker| {
@@ -89,6 +110,7 @@ fn packets_that_are_announced_and_never_come() {
     });
 }
 
+// [attack: no-connect]
 #[test]
 fn half_a_packet_and_silence_end_at_the_connect_timeout() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -108,6 +130,7 @@ fn half_a_packet_and_silence_end_at_the_connect_timeout() {
     });
 }
 
+// [attack: no-connect]
 #[test]
 fn a_thousand_connections_with_one_byte_each() {
     attack(&["limits.connect_timeout_s=1"], 32, |broker| {
@@ -124,6 +147,7 @@ fn a_thousand_connections_with_one_byte_each() {
     });
 }
 
+// [attack: deep-topic]
 #[test]
 fn topics_and_filters_of_65_535_levels() {
     attack(&[], 48, |broker| {
@@ -150,6 +174,7 @@ fn topics_and_filters_of_65_535_levels() {
     });
 }
 
+// [attack: long-names]
 #[test]
 fn names_of_64_kilobytes_without_end() {
     attack(&[], 48, |broker| {
@@ -162,6 +187,7 @@ fn names_of_64_kilobytes_without_end() {
     });
 }
 
+// [attack: user-properties]
 #[test]
 fn more_user_properties_than_a_packet_may_have() {
     attack(&[], 32, |broker| {
@@ -179,6 +205,7 @@ fn more_user_properties_than_a_packet_may_have() {
     });
 }
 
+// [attack: user-properties]
 #[test]
 fn user_properties_by_the_ten_thousand() {
     attack(&["limits.user_properties_maximum=65535"], 60, |broker| {
@@ -204,6 +231,7 @@ fn user_properties_by_the_ten_thousand() {
     });
 }
 
+// [attack: qos-2-identifiers]
 #[test]
 fn qos_2_identifiers_that_are_never_released() {
     attack(&["limits.receive_maximum=100"], 32, |broker| {
@@ -226,6 +254,7 @@ fn qos_2_identifiers_that_are_never_released() {
     });
 }
 
+// [attack: topic-alias]
 #[test]
 fn topic_aliases_beyond_the_maximum_and_bound_anew_without_end() {
     attack(&[], 48, |broker| {
@@ -247,6 +276,7 @@ fn topic_aliases_beyond_the_maximum_and_bound_anew_without_end() {
     });
 }
 
+// [attack: subscription-flood]
 #[test]
 fn subscriptions_without_end() {
     attack(
@@ -276,6 +306,7 @@ fn subscriptions_without_end() {
     );
 }
 
+// [attack: wildcard-explosion]
 #[test]
 fn filters_that_all_match_with_an_identifier_each() {
     attack(&["limits.subscription_bytes_maximum=100000000"], 100, |broker| {
@@ -305,6 +336,7 @@ fn filters_that_all_match_with_an_identifier_each() {
     });
 }
 
+// [attack: retained-replay]
 #[test]
 fn subscribing_again_and_again_without_reading() {
     attack(&["limits.outbox_bytes_maximum=1000000", "limits.packet_size_maximum=1000000"], 60, |broker| {
@@ -330,6 +362,7 @@ fn subscribing_again_and_again_without_reading() {
     });
 }
 
+// [attack: filters-in-a-packet]
 #[test]
 fn millions_of_filters_in_one_packet() {
     attack(&[], 60, |broker| {
@@ -350,6 +383,7 @@ fn millions_of_filters_in_one_packet() {
     });
 }
 
+// [attack: unread-answers]
 #[test]
 fn requests_without_reading_the_answers() {
     attack(&["limits.outbox_bytes_maximum=1000000", "limits.packet_size_maximum=1000000"], 40, |broker| {
@@ -367,6 +401,7 @@ fn requests_without_reading_the_answers() {
     });
 }
 
+// [attack: slow-reader]
 #[test]
 fn messages_for_a_client_that_never_reads() {
     let limits = ["limits.outbox_bytes_maximum=2000000", "limits.queue_bytes_maximum=4000000"];
@@ -390,6 +425,7 @@ fn messages_for_a_client_that_never_reads() {
     });
 }
 
+// [attack: connection-storm]
 #[test]
 fn a_storm_of_connections() {
     attack(&[], 32, |broker| {
@@ -403,6 +439,7 @@ fn a_storm_of_connections() {
     });
 }
 
+// [attack: takeover-war]
 #[test]
 fn a_storm_of_takeovers_of_a_long_session() {
     attack(&[], 32, |broker| {
@@ -421,6 +458,7 @@ fn a_storm_of_takeovers_of_a_long_session() {
     });
 }
 
+// [attack: log-injection]
 #[test]
 fn names_that_would_forge_log_lines() {
     attack(&[], 32, |broker| {
