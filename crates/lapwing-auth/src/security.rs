@@ -174,6 +174,9 @@ impl Security {
             (before.gate.users.as_deref(), before.rules.as_deref()),
             (next.gate.users.as_deref(), next.rules.as_deref()),
         );
+        let mut reloads = self.inner.stat.reloads.write().unwrap_or_else(PoisonError::into_inner);
+        *reloads += 1;
+        next.gate.reloads = *reloads;
         *self.inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(changes)
     }

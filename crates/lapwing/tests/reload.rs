@@ -5,13 +5,14 @@ mod broker;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 
 use std::io::Write;
 
 use broker::peer::Peer;
 use broker::service::{Reply, Service};
 use broker::{Broker, SOON, failure, lapwing, run};
-use lapwing_proto::packet::{Connect, ProtocolVersion, QoS, ReasonCode};
+use lapwing_proto::packet::{Connect, Packet, ProtocolVersion, QoS, ReasonCode};
 use serde_json::Value;
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
@@ -137,7 +138,7 @@ fn what_is_different_holds_from_now_on_and_what_needs_a_restart_is_said() {
     carl.publish("secret/a", b"no");
     carl.publish("open/a", b"yes");
     let received = anna.receive().expect("a message");
-    let lapwing_proto::packet::Packet::Publish(publish) = received.packet() else { panic!("no message") };
+    let Packet::Publish(publish) = received.packet() else { panic!("no message") };
     assert_eq!(publish.payload, b"yes");
     // What needs a restart is said until then.
     let json: Value = serde_json::from_str(&printed(&files.reload(&broker, &["--json"]))).expect("JSON");
@@ -263,6 +264,37 @@ fn who_is_let_in_and_what_they_may_do_is_said_anew_without_a_restart() {
     }
     assert_eq!(present(&broker, Some(("anna", "word"))).1, wrong);
     carl.ping();
+}
+
+/// What a service says of a client came too late, if another configuration holds by then.
+#[test]
+fn who_is_waiting_when_the_configuration_changes_has_to_come_again() {
+    let files = Files::new();
+    let is_changed = Arc::new((Mutex::new(false), Condvar::new()));
+    let seen = Arc::clone(&is_changed);
+    let service = Service::start(move |_| {
+        let changed = seen.0.lock().expect("nobody panics");
+        drop(seen.1.wait_timeout_while(changed, SOON, |is_changed| !*is_changed));
+        Reply::Json(serde_json::json!({ "result": "allow" }))
+    });
+    let lan = "[listeners.lan]\nbind = \"tcp://127.0.0.1:0\"\n";
+    let url = format!("[authentication.http]\nurl = {:?}\ntimeout_ms = 9000\n", service.url());
+    files.write("lapwing.toml", &format!("{lan}{url}"));
+    let broker = files.broker_with_listeners();
+    let mut connect = Connect::new(V5, "a");
+    (connect.user_name, connect.password) = (Some("anna"), Some(b"word".as_slice()));
+    let mut peer = Peer::raw(&broker);
+    peer.send(&Packet::Connect(connect));
+    service.next();
+    files.write("lapwing.toml", lan);
+    printed(&files.reload(&broker, &[]));
+    *is_changed.0.lock().expect("nobody panics") = true;
+    is_changed.1.notify_all();
+    match peer.receive().expect("an answer").packet() {
+        Packet::ConnAck(connack) => assert_eq!(connack.reason_code, ReasonCode::ServerUnavailable),
+        packet => panic!("{packet:?}"),
+    }
+    assert_eq!(user(&broker, "a", "anna").1, Some(ReasonCode::Success), "nothing is asked for any more");
 }
 
 #[test]

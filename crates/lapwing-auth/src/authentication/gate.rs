@@ -38,6 +38,8 @@ pub(crate) struct Gate {
     service: Option<Arc<Service>>,
     certificate: CertificateUser,
     stat: Arc<Stat>,
+    /// What [`Stat::reloads`] is while this holds.
+    pub(crate) reloads: u64,
 }
 
 /// What the files say that the configuration names.
@@ -68,6 +70,7 @@ impl Gate {
             service: files.service,
             certificate: config.certificate.user,
             stat,
+            reloads: 0,
         };
         let mut common = Vec::new();
         common.extend((gate.certificate != CertificateUser::None).then_some(Method::Certificate));
@@ -155,13 +158,13 @@ impl Gate {
         let chain = self.chain_of(credentials.listener);
         let first = match chain.look(credentials) {
             Quick::Work(first) => first,
-            Quick::Verdict(verdict) => return Some(self.door(credentials).decide(verdict)),
+            Quick::Verdict(verdict) => return Some(self.door(credentials).decide(verdict, self.reloads)),
             Quick::Nothing => return Some(self.without_proof(chain, credentials, later)),
         };
         let digest = self.digest(chain, credentials);
         if let Some(verdict) = self.cache.get(&digest, Instant::now()) {
             self.stat.remembered.fetch_add(1, Relaxed);
-            return Some(self.door(credentials).decide(verdict));
+            return Some(self.door(credentials).decide(verdict, self.reloads));
         }
         let look = || Look {
             chain: Arc::clone(chain),
@@ -248,6 +251,7 @@ impl Gate {
             client_id: credentials.client_id.into(),
             binding: self.client_id,
             stat: Arc::clone(&self.stat),
+            reloads: self.reloads,
         }
     }
 
@@ -291,7 +295,8 @@ impl Exchange for ScramExchange {
         match self.scram.respond(data) {
             scram::Reply::Challenge(data) => Step::Challenge(data),
             scram::Reply::Accept(user, data) => {
-                match self.door.take().map(|door| door.decide(Ok(Proven::of_user(user, Proof::Password)))) {
+                let proven = Proven::of_user(user, Proof::Password);
+                match self.door.take().map(|door| door.decide_now(Ok(proven))) {
                     Some(Verdict::Accept(identity)) => Step::Accept(identity, Some(data)),
                     Some(Verdict::Refuse(reason_code, reason)) => Step::Refuse(reason_code, reason),
                     None => Step::Refuse(ReasonCode::ProtocolError, "the exchange is over".to_owned()),

@@ -1,7 +1,7 @@
 //! A client that waits: what threads do for it, one after the other, and what becomes of it in the end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use lapwing_broker::hook::{Reply, Verdict};
@@ -27,6 +27,9 @@ pub(crate) struct Stat {
     pub(crate) unavailable: AtomicU64,
     pub(crate) remembered: AtomicU64,
     pub(crate) busy: AtomicU64,
+    /// How often another configuration has come to hold. It does not change while a verdict is on its way to a shard, so that each is
+    /// there before the shard looks at all clients by what holds then.
+    pub(crate) reloads: RwLock<u64>,
 }
 
 impl Stat {
@@ -106,7 +109,10 @@ impl Look {
         {
             hashing.fail(self.presented.address);
         }
-        self.reply.send(self.door.decide(verdict));
+        let stat = Arc::clone(&self.door.stat);
+        let reloads = stat.reloads.read().unwrap_or_else(PoisonError::into_inner);
+        self.reply.send(self.door.decide(verdict, *reloads));
+        drop(reloads);
         if is_wrong { Outcome::Wrong } else { Outcome::Other }
     }
 }
@@ -132,10 +138,26 @@ pub(super) struct Door {
     pub(super) client_id: Box<str>,
     pub(super) binding: ClientIdBinding,
     pub(super) stat: Arc<Stat>,
+    /// What [`Stat::reloads`] was when the client came.
+    pub(super) reloads: u64,
 }
 
+/// What a client is told whom nobody has looked at by what holds now.
+const CHANGED: &str = "the configuration has changed meanwhile";
+
 impl Door {
-    pub(super) fn decide(self, verdict: Result<Proven, Refusal>) -> Verdict {
+    /// The same on the thread of the shard itself.
+    pub(super) fn decide_now(self, verdict: Result<Proven, Refusal>) -> Verdict {
+        let reloads = *self.stat.reloads.read().unwrap_or_else(PoisonError::into_inner);
+        self.decide(verdict, reloads)
+    }
+
+    /// What becomes of the client. Who was found right by what held before, and does not hold any more, has to come again.
+    pub(super) fn decide(self, verdict: Result<Proven, Refusal>, reloads: u64) -> Verdict {
+        let verdict = verdict.and_then(|proven| match reloads == self.reloads {
+            true => Ok(proven),
+            false => Err(Refusal::Unavailable(CHANGED)),
+        });
         let count = match &verdict {
             Err(Refusal::Unavailable(_)) => &self.stat.unavailable,
             _ => &self.stat.refused,

@@ -76,9 +76,8 @@ fn serve(mut stream: TcpStream, sender: &Sender<Question>, reply: impl Fn(&Value
         let mut body = vec![0; length];
         stream.read_exact(&mut body).ok()?;
         let body: Value = serde_json::from_slice(&body).ok()?;
-        let answer = reply(&body);
-        sender.send(Question { head, body }).ok()?;
-        match answer {
+        sender.send(Question { head, body: body.clone() }).ok()?;
+        match reply(&body) {
             Reply::Raw(text) => stream.write_all(text.as_bytes()).ok()?,
             // The end of the connection is the next thing that comes.
             Reply::Hang => drop(stream.read(&mut [0])),
