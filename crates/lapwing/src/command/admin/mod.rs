@@ -7,6 +7,7 @@ mod reload;
 mod retained;
 mod status;
 mod table;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub(crate) use self::explain::ExplainCommand;
 pub(crate) use self::reload::ReloadCommand;
 pub(crate) use self::retained::RetainedCommand;
 pub(crate) use self::status::Status;
+pub(crate) use self::token::TokenCommand;
 use crate::store;
 
 /// The token itself is no argument: the process list would show it.
