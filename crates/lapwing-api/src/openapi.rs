@@ -10,7 +10,10 @@ use utoipa::{Modify, OpenApi as _};
 use crate::problem::Problem;
 use crate::role::{Access, Role};
 use crate::router::access;
-use crate::{backup, bans, clients, explain, health, metrics, publish, reload, retained, status, tokens};
+use crate::{
+    backup, bans, clients, explain, health, metrics, publish, reload, retained, sessions, status, tokens,
+    usage,
+};
 
 const TOKEN: &str = "token";
 
@@ -35,6 +38,11 @@ const TOKEN: &str = "token";
         retained::list,
         retained::delete,
         backup::backup,
+        sessions::list,
+        sessions::show,
+        sessions::end,
+        sessions::subscriptions,
+        usage::usage,
         tokens::whoami,
         tokens::list,
         tokens::add,
@@ -45,7 +53,7 @@ const TOKEN: &str = "token";
 )]
 struct Description;
 
-/// How a token is presented, which role each request needs, and what comes without it.
+/// How a token is presented, which role each request needs, what comes without it; and the names of operations.
 struct Security;
 
 impl Modify for Security {
@@ -70,10 +78,17 @@ impl Modify for Security {
             ];
             for (method, operation) in operations {
                 let Some(operation) = operation else { continue };
+                rename(operation);
                 secure(operation, access.of(&method, path));
             }
         }
     }
+}
+
+/// Handlers have the same names in several files; an operation has a name that no other has.
+fn rename(operation: &mut Operation) {
+    let tag = operation.tags.as_ref().and_then(|tags| tags.first()).cloned().unwrap_or_default();
+    operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
 }
 
 fn secure(operation: &mut Operation, access: Access) {

@@ -62,6 +62,7 @@ impl From<ControlError> for Problem {
             ControlError::NotConnected => Self::new(StatusCode::CONFLICT, "client_not_connected", detail),
             ControlError::Busy => Self::unavailable("busy", detail),
             ControlError::Stopped => Self::unavailable("stopped", detail),
+            ControlError::NotStored => Self::unavailable("not_stored", detail),
             ControlError::TooManyBans => Self::new(StatusCode::CONFLICT, "too_many_bans", detail),
             ControlError::NothingStored => Self::new(StatusCode::CONFLICT, "nothing_stored", detail),
             ControlError::BackupRunning => Self::new(StatusCode::CONFLICT, "backup_running", detail),

@@ -1,5 +1,6 @@
 //! Which request goes where.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +18,8 @@ use crate::reload::Reload;
 use crate::role::{Access, AccessTable, Role};
 use crate::tokens::Tokens;
 use crate::{
-    backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, status, tokens,
+    backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, sessions, status,
+    tokens, usage,
 };
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
@@ -33,6 +35,8 @@ pub(crate) struct Api {
     pub(crate) reload: Option<Arc<dyn Reload>>,
     /// Where bans are kept; `None` where nothing is.
     pub(crate) bans: Option<Arc<BanFile>>,
+    /// The data directory, if there is one.
+    pub(crate) data: Option<Arc<Path>>,
     /// Whether only this machine can reach the channel.
     pub(crate) is_loopback: bool,
 }
@@ -90,6 +94,11 @@ fn routes() -> Routes {
         .get(VIEWER, "/api/v1/clients", clients::list)
         .get(VIEWER, "/api/v1/clients/{client_id}", clients::show)
         .delete(OPERATOR, "/api/v1/clients/{client_id}", clients::kick)
+        .get(VIEWER, "/api/v1/sessions", sessions::list)
+        .get(VIEWER, "/api/v1/sessions/{client_id}", sessions::show)
+        .delete(OPERATOR, "/api/v1/sessions/{client_id}", sessions::end)
+        .get(VIEWER, "/api/v1/sessions/{client_id}/subscriptions", sessions::subscriptions)
+        .get(VIEWER, "/api/v1/usage", usage::usage)
         .get(VIEWER, "/api/v1/explain", explain::explain)
         .get(VIEWER, "/api/v1/bans", bans::list)
         .post(OPERATOR, "/api/v1/bans", bans::add)

@@ -113,6 +113,7 @@ impl Server {
         let api = Api {
             bans: bans.map(Arc::new),
             reload: options.reload,
+            data: options.data.map(Arc::from),
             control,
             tokens: Arc::new(options.tokens),
             metrics_public: options.metrics_public,

@@ -21,11 +21,16 @@ POST /api/v1/publish operator
 POST /api/v1/reload operator
 GET /api/v1/retained viewer
 DELETE /api/v1/retained/{topic} operator
+GET /api/v1/sessions viewer
+GET /api/v1/sessions/{client_id} viewer
+DELETE /api/v1/sessions/{client_id} operator
+GET /api/v1/sessions/{client_id}/subscriptions viewer
 GET /api/v1/status viewer
 GET /api/v1/store/backup admin
 GET /api/v1/tokens admin
 POST /api/v1/tokens admin
 DELETE /api/v1/tokens/{name} admin
+GET /api/v1/usage viewer
 GET /api/v1/whoami viewer
 GET /health public
 GET /metrics viewer
