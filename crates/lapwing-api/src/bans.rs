@@ -1,22 +1,23 @@
 //! Who is kept out. What an administrator bans outlives the process, in a file of the data directory.
 #![allow(unused_qualifications, reason = "the macros of utoipa write them")]
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use lapwing_broker::{Ban, BanTarget, Control};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::audit::Deed;
 use crate::problem::Problem;
 use crate::router::Api;
 use crate::timestamp::rfc3339;
+use crate::token::write_private;
 
 /// Its name in a data directory.
 const FILE: &str = "bans.json";
@@ -51,6 +52,17 @@ pub enum BanKind {
     ClientId,
     /// Who names a user.
     User,
+}
+
+impl BanKind {
+    /// As in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::ClientId => "client_id",
+            Self::User => "user",
+        }
+    }
 }
 
 /// All bans.
@@ -143,11 +155,7 @@ impl BanFile {
                 Kept { kind, value, reason: ban.reason, until_s: ban.until.map(seconds) }
             })
             .collect();
-        let unfinished = self.0.with_extension("new");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(serde_json::to_string_pretty(&kept)?.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(unfinished, &self.0)
+        write_private(&self.0, serde_json::to_string_pretty(&kept)?.as_bytes())
     }
 }
 
@@ -186,9 +194,11 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<BanList>, Proble
     ))]
 pub(crate) async fn add(
     State(api): State<Api>,
+    Extension(deed): Extension<Deed>,
     request: Result<Json<BanRequest>, JsonRejection>,
 ) -> Result<Json<BanAnswer>, Problem> {
     let Json(BanRequest { kind, value, mut reason, for_s }) = request?;
+    deed.is(format!("ban {} {value}", kind.name()));
     if reason.len() > REASON_MAXIMUM {
         let detail = format!("`reason` has up to {REASON_MAXIMUM} bytes");
         return Err(Problem::invalid("reason_too_long", detail));

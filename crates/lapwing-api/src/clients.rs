@@ -82,7 +82,7 @@ pub struct ClientDetail {
     /// The client.
     #[serde(flatten)]
     pub client: Client,
-    /// The first thousand of its subscriptions.
+    /// The first thousand of its subscriptions; `/api/v1/sessions/{client_id}/subscriptions` has all.
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn list(
     let Query(query) = query?;
     let after = query.after.as_deref().map(cursor).transpose()?;
     let limit = page_size(query.limit)?;
-    let (sessions, next) = api.ask(move |control| control.sessions(after, limit)).await??;
+    let (sessions, next) = api.ask(move |control| control.sessions(after, limit, None)).await??;
     let next = next.map(|SessionCursor { shard, place }| format!("{shard}-{place}"));
     Ok(Json(ClientPage { clients: sessions.into_iter().map(Client::from).collect(), next }))
 }
@@ -132,12 +132,8 @@ pub(crate) async fn show(
 ) -> Result<Json<ClientDetail>, Problem> {
     let Path(client_id) = client_id?;
     let (session, subscriptions) =
-        api.ask(move |control| control.session(&client_id, SUBSCRIPTIONS_SHOWN)).await??;
-    let subscription = |SubscriptionInfo { filter, qos }: SubscriptionInfo| Subscription {
-        filter: filter.as_str().to_owned(),
-        qos: qos.bits(),
-    };
-    let subscriptions = subscriptions.into_iter().map(subscription).collect();
+        api.ask(move |control| control.session(&client_id, 0, SUBSCRIPTIONS_SHOWN)).await??;
+    let subscriptions = subscriptions.into_iter().map(Subscription::from).collect();
     Ok(Json(ClientDetail { client: session.into(), subscriptions }))
 }
 
@@ -167,13 +163,20 @@ pub(crate) fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-fn cursor(text: &str) -> Result<SessionCursor, Problem> {
+/// Where a page begins, from the `next` of the page before.
+pub(crate) fn cursor(text: &str) -> Result<SessionCursor, Problem> {
     let parts =
         text.split_once('-').and_then(|(shard, place)| Some((shard.parse().ok()?, place.parse().ok()?)));
     let (shard, place) = parts.ok_or_else(|| {
         Problem::invalid("after_invalid", "`after` is the `next` of the page before, as it was given")
     })?;
     Ok(SessionCursor { shard, place })
+}
+
+impl From<SubscriptionInfo> for Subscription {
+    fn from(SubscriptionInfo { filter, qos }: SubscriptionInfo) -> Self {
+        Self { filter: filter.as_str().to_owned(), qos: qos.bits() }
+    }
 }
 
 impl From<SessionInfo> for Client {

@@ -1,38 +1,65 @@
 //! Who may ask anything at all.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::audit::{self, Deed};
 use crate::problem::Problem;
+use crate::role::{Access, AccessTable, Role};
 use crate::router::Api;
+use crate::tokens::{Actor, Unknown};
 
-/// What needs no token. Everything else does, also what there is not.
-pub(crate) const PUBLIC: [&str; 2] = ["/health", "/ready"];
-/// Needs no token where `metrics_public` says so.
-pub(crate) const METRICS: &str = "/metrics";
 /// How long a request may take, its body and the answers of the shards included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Lets a request pass that comes to the right host, with the token.
-pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let verdict = check_host(&api, &request).and_then(|()| check_token(&api, &request));
-    let mut response = match verdict {
-        Ok(()) => match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Problem::unavailable("timed_out", "the request took too long").into_response(),
-        },
+/// Lets a request pass that comes to the right host, with a token whose role is enough for it.
+pub(crate) async fn guard(
+    State((api, access)): State<(Api, Arc<AccessTable>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match check_host(&api, &request).and_then(|()| identify(&api, &access, &request)) {
+        Ok(None) => run(request, next).await,
+        Ok(Some((actor, needed))) => act(actor, needed, request, next).await,
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Does what somebody with a token asks for, if the role is enough, and writes down what changes something.
+async fn act(actor: Actor, needed: Role, mut request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let deed = Deed::default();
+    let response = if actor.role < needed {
+        let detail =
+            format!("this needs a token with the role {needed}; that of '{}' is {}", actor.name, actor.role);
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).into_response()
+    } else {
+        request.extensions_mut().insert(actor.clone());
+        request.extensions_mut().insert(deed.clone());
+        run(request, next).await
+    };
+    if audit::is_audited(&method, &path) {
+        audit::log(&actor, (&method, &path), &deed, response.status().as_u16());
+    }
+    response
+}
+
+async fn run(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable("timed_out", "the request took too long").into_response(),
+    }
 }
 
 /// A page in a browser on this machine can make its own host name lead here (DNS rebinding). It cannot change the name
@@ -62,22 +89,31 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn check_token(api: &Api, request: &Request) -> Result<(), Problem> {
-    let path = request.uri().path();
-    if PUBLIC.contains(&path) || (api.metrics_public && path == METRICS) {
-        return Ok(());
-    }
+/// Who asks, and the role that it takes; `None` where anybody may ask. What there is not needs any token at all: so nobody
+/// learns without one what there is.
+fn identify(api: &Api, access: &AccessTable, request: &Request) -> Result<Option<(Actor, Role)>, Problem> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let needed = match route.map(|route| access.of(request.method(), route)) {
+        Some(Access::Public) => return Ok(None),
+        Some(Access::Metrics) if api.metrics_public => return Ok(None),
+        Some(Access::Metrics) | None => Role::Viewer,
+        Some(Access::Needs(role)) => role,
+    };
     let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let presented = presented.and_then(|value| value.split_once(' '));
     let token = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
-    if token.is_some_and(|token| api.token.is(token.trim())) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "unauthorized",
-        "send the token from the file `admin-token` of the data directory as `Authorization: Bearer TOKEN`",
-    ))
+    let found = token.map_or(Err(Unknown::Missing), |token| api.tokens.find(token.trim()));
+    let actor = found.map_err(|unknown| {
+        let detail = match unknown {
+            Unknown::Missing => {
+                "send a token as `Authorization: Bearer TOKEN`: that of the file `admin-token` in the data directory, or \
+                 one that `lapwing token add` has made"
+            }
+            Unknown::Expired => "the token has ended: have a new one made",
+        };
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    })?;
+    Ok(Some((actor, needed)))
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ pub(crate) struct Health {
 }
 
 /// Whether the process is alive. Needs no token.
-#[utoipa::path(get, path = "/health", tag = "health", security(()),
+#[utoipa::path(get, path = "/health", tag = "health",
     responses((status = 200, description = "It is.", body = Health)))]
 pub(crate) async fn health() -> Json<Health> {
     Json(Health { status: "alive" })
 }
 
 /// Whether clients are served: every listener and shard is up, and the store has not failed. Needs no token.
-#[utoipa::path(get, path = "/ready", tag = "health", security(()),
+#[utoipa::path(get, path = "/ready", tag = "health",
     responses(
         (status = 200, description = "They are.", body = Health),
         (status = 503, description = "They are not: `not_ready`.", body = Problem, content_type = "application/problem+json")

@@ -1,12 +1,19 @@
 //! The description of the API, as OpenAPI 3.1 has it.
 
 use axum::Json;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use axum::http::Method;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
 use crate::problem::Problem;
-use crate::{backup, bans, clients, explain, health, metrics, publish, reload, retained, status};
+use crate::role::{Access, Role};
+use crate::router::access;
+use crate::{
+    backup, bans, clients, explain, health, metrics, publish, reload, retained, sessions, status, tokens,
+    usage,
+};
 
 const TOKEN: &str = "token";
 
@@ -30,38 +37,80 @@ const TOKEN: &str = "token";
         reload::reload,
         retained::list,
         retained::delete,
-        backup::backup
+        backup::backup,
+        sessions::list,
+        sessions::show,
+        sessions::end,
+        sessions::subscriptions,
+        usage::usage,
+        tokens::whoami,
+        tokens::list,
+        tokens::add,
+        tokens::remove
     ),
     components(schemas(Problem)),
-    security(("token" = [])),
-    modifiers(&TokenScheme)
+    modifiers(&Security)
 )]
 struct Description;
 
-/// How the token is presented, and what comes without it.
-struct TokenScheme;
+/// How a token is presented, which role each request needs, what comes without it; and the names of operations.
+struct Security;
 
-impl Modify for TokenScheme {
+impl Modify for Security {
     fn modify(&self, api: &mut OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The content of the file `admin-token` in the data directory."))
+            .description(Some(
+                "The content of the file `admin-token` in the data directory, whose role is `admin`, or a token with a name. \
+                 The role that a request needs at least stands with its security requirement: `viewer`, `operator` or \
+                 `admin`, of which each may do all that the ones before it may.",
+            ))
             .build();
         if let Some(components) = &mut api.components {
             components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme));
         }
-        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-        let refused = ResponseBuilder::new()
-            .description("The token is missing or wrong: `unauthorized`.")
-            .content("application/problem+json", problem)
-            .build();
-        for item in api.paths.paths.values_mut() {
-            let operations = [&mut item.get, &mut item.post, &mut item.delete];
-            // Where an operation says nothing of security, it needs the token.
-            for operation in operations.into_iter().flatten().filter(|it| it.security.is_none()) {
-                operation.responses.responses.insert("401".to_owned(), refused.clone().into());
+        let access = access();
+        for (path, item) in &mut api.paths.paths {
+            let operations = [
+                (Method::GET, &mut item.get),
+                (Method::POST, &mut item.post),
+                (Method::DELETE, &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                let Some(operation) = operation else { continue };
+                rename(operation);
+                secure(operation, access.of(&method, path));
             }
         }
+    }
+}
+
+/// Handlers have the same names in several files; an operation has a name that no other has.
+fn rename(operation: &mut Operation) {
+    let tag = operation.tags.as_ref().and_then(|tags| tags.first()).cloned().unwrap_or_default();
+    operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
+}
+
+fn secure(operation: &mut Operation, access: Access) {
+    let role = match access {
+        Access::Public => {
+            operation.security = Some(Vec::new());
+            return;
+        }
+        Access::Metrics => Role::Viewer,
+        Access::Needs(role) => role,
+    };
+    operation.security = Some(vec![SecurityRequirement::new(TOKEN, [role.name()])]);
+    let mut refused = |status: &str, description: String| {
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
+            .build();
+        operation.responses.responses.insert(status.to_owned(), response.into());
+    };
+    refused("401", "The token is missing, wrong, or has ended: `unauthorized`.".to_owned());
+    if role > Role::Viewer {
+        refused("403", format!("The token has a lower role than `{role}`: `forbidden`."));
     }
 }
 

@@ -63,6 +63,7 @@ impl From<ControlError> for Problem {
             ControlError::Busy => Self::unavailable("busy", detail),
             ControlError::Stopped => Self::unavailable("stopped", detail),
             ControlError::Limits(_) => Self::invalid("limits_invalid", detail),
+            ControlError::NotStored => Self::unavailable("not_stored", detail),
             ControlError::TooManyBans => Self::new(StatusCode::CONFLICT, "too_many_bans", detail),
             ControlError::NothingStored => Self::new(StatusCode::CONFLICT, "nothing_stored", detail),
             ControlError::BackupRunning => Self::new(StatusCode::CONFLICT, "backup_running", detail),

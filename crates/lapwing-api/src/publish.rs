@@ -1,8 +1,8 @@
 //! Publishing without being a client.
 
-use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lapwing_proto::packet::{Publish, QoS};
@@ -10,6 +10,7 @@ use lapwing_proto::topic::TopicNameBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::audit::Deed;
 use crate::problem::Problem;
 use crate::router::Api;
 
@@ -63,9 +64,11 @@ pub(crate) struct PublishAnswer {
     ))]
 pub(crate) async fn publish(
     State(api): State<Api>,
+    Extension(deed): Extension<Deed>,
     request: Result<Json<PublishRequest>, JsonRejection>,
 ) -> Result<Json<PublishAnswer>, Problem> {
     let Json(request) = request?;
+    deed.is(format!("publish to {}", request.topic));
     let topic = TopicNameBuf::new(request.topic)
         .map_err(|error| Problem::invalid("topic_invalid", format!("`topic`: {error}")))?;
     let qos = QoS::from_bits(request.qos)

@@ -1,10 +1,10 @@
 //! Retained messages.
 #![allow(unused_qualifications, reason = "the macros of utoipa write them")]
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lapwing_broker::RetainedInfo;
@@ -16,7 +16,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::clients::page_size;
 use crate::problem::Problem;
 use crate::publish::Encoding;
+use crate::role::Role;
 use crate::router::Api;
+use crate::tokens::Actor;
 
 /// Bytes of a payload that are shown.
 const PAYLOAD_SHOWN: usize = 4096;
@@ -28,11 +30,13 @@ pub struct RetainedMessage {
     pub topic: String,
     /// Its quality of service.
     pub qos: u8,
-    /// The payload, or its first 4096 bytes: as text if it is text.
-    pub payload: String,
+    /// The payload, or its first 4096 bytes: as text if it is text. Absent for a viewer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<String>,
     /// How `payload` is written.
-    #[schema(value_type = String, example = "utf8")]
-    pub(crate) encoding: Encoding,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>, example = "utf8")]
+    pub(crate) encoding: Option<Encoding>,
     /// Bytes of the whole payload.
     pub payload_bytes: u64,
     /// Seconds until it expires; absent if it does not.
@@ -61,7 +65,7 @@ pub(crate) struct RetainedQuery {
     limit: Option<usize>,
 }
 
-/// Retained messages that match a filter, page by page.
+/// Retained messages that match a filter, page by page. Payloads are shown to operators and administrators only.
 #[utoipa::path(get, path = "/api/v1/retained", tag = "messages", params(RetainedQuery),
     responses(
         (status = 200, description = "A page of them.", body = RetainedPage),
@@ -69,6 +73,7 @@ pub(crate) struct RetainedQuery {
     ))]
 pub(crate) async fn list(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     query: Result<Query<RetainedQuery>, QueryRejection>,
 ) -> Result<Json<RetainedPage>, Problem> {
     let Query(query) = query?;
@@ -82,7 +87,11 @@ pub(crate) async fn list(
         control.retained(filter.as_filter(), after, limit, PAYLOAD_SHOWN)
     };
     let (messages, next) = api.ask(find).await?;
-    let messages = messages.into_iter().map(RetainedMessage::from).collect();
+    let show = |info| match RetainedMessage::from(info) {
+        message if actor.role >= Role::Operator => message,
+        message => RetainedMessage { payload: None, encoding: None, ..message },
+    };
+    let messages = messages.into_iter().map(show).collect();
     Ok(Json(RetainedPage { messages, next: next.map(|topic| topic.as_str().to_owned()) }))
 }
 
@@ -115,7 +124,7 @@ pub(crate) async fn delete(
 impl RetainedMessage {
     /// Whether the payload is text, and `payload` the text.
     pub fn is_text(&self) -> bool {
-        self.encoding == Encoding::Utf8
+        self.encoding == Some(Encoding::Utf8)
     }
 }
 
@@ -135,6 +144,7 @@ impl From<RetainedInfo> for RetainedMessage {
         };
         let payload_bytes = payload_bytes as u64;
         let topic = topic.as_str().to_owned();
+        let (payload, encoding) = (Some(payload), Some(encoding));
         Self { topic, qos: qos.bits(), payload, encoding, payload_bytes, expires_in_s }
     }
 }
@@ -155,17 +165,20 @@ mod tests {
     #[test]
     fn text_is_text_and_other_bytes_are_base64() {
         let text = shown("grün".as_bytes());
-        assert_eq!((text.payload.as_str(), text.encoding, text.payload_bytes), ("grün", Encoding::Utf8, 5));
+        assert_eq!(
+            (text.payload.as_deref(), text.encoding, text.payload_bytes),
+            (Some("grün"), Some(Encoding::Utf8), 5)
+        );
         let bytes = shown(b"\xff\0");
-        assert_eq!((bytes.payload.as_str(), bytes.encoding), ("/wA=", Encoding::Base64));
+        assert_eq!((bytes.payload.as_deref(), bytes.encoding), (Some("/wA="), Some(Encoding::Base64)));
         // The beginning of a character is no text where nothing was cut off.
-        assert_eq!(shown(b"a\xc3").encoding, Encoding::Base64);
+        assert_eq!(shown(b"a\xc3").encoding, Some(Encoding::Base64));
     }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let long = shown(format!("x{}", "ü".repeat(3000)).as_bytes());
-        assert_eq!((long.encoding, long.payload_bytes), (Encoding::Utf8, 6001));
-        assert_eq!(long.payload.len(), 4095);
+        assert_eq!((long.encoding, long.payload_bytes), (Some(Encoding::Utf8), 6001));
+        assert_eq!(long.payload.map(|payload| payload.len()), Some(4095));
     }
 }

@@ -1,21 +1,27 @@
 //! Which request goes where.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use lapwing_broker::Control;
 
 use crate::bans::BanFile;
-use crate::guard::{self, guard};
+use crate::guard::guard;
 use crate::metrics::MetricSource;
 use crate::problem::Problem;
 use crate::reload::Reload;
-use crate::token::Token;
-use crate::{backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, status};
+use crate::role::{Access, AccessTable, Role};
+use crate::tokens::Tokens;
+use crate::{
+    backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, sessions, status,
+    tokens, usage,
+};
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
 const BODY_MAXIMUM: usize = 1024 * 1024;
@@ -24,7 +30,7 @@ const BODY_MAXIMUM: usize = 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) control: Control,
-    pub(crate) token: Arc<Token>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) metrics_public: bool,
     /// What is counted beside the broker.
     pub(crate) metrics: Option<MetricSource>,
@@ -32,6 +38,8 @@ pub(crate) struct Api {
     pub(crate) reload: Option<Arc<dyn Reload>>,
     /// Where bans are kept; `None` where nothing is.
     pub(crate) bans: Option<Arc<BanFile>>,
+    /// The data directory, if there is one.
+    pub(crate) data: Option<Arc<Path>>,
     /// Whether only this machine can reach the channel.
     pub(crate) is_loopback: bool,
 }
@@ -48,23 +56,75 @@ impl Api {
     }
 }
 
+/// The routes, each with what it needs.
+#[derive(Default)]
+struct Routes {
+    router: Router<Api>,
+    access: AccessTable,
+}
+
+impl Routes {
+    fn get<T: 'static>(self, access: Access, path: &'static str, handler: impl Handler<T, Api>) -> Self {
+        self.add(Method::GET, access, path, get(handler))
+    }
+
+    fn post<T: 'static>(self, access: Access, path: &'static str, handler: impl Handler<T, Api>) -> Self {
+        self.add(Method::POST, access, path, post(handler))
+    }
+
+    fn delete<T: 'static>(self, access: Access, path: &'static str, handler: impl Handler<T, Api>) -> Self {
+        self.add(Method::DELETE, access, path, delete(handler))
+    }
+
+    fn add(mut self, method: Method, access: Access, path: &'static str, handler: MethodRouter<Api>) -> Self {
+        self.access.add(method, path, access);
+        Self { router: self.router.route(path, handler), ..self }
+    }
+}
+
+/// Everything that can be asked, with the role that it needs at least. Both the guard and the description take it from here.
+fn routes() -> Routes {
+    const VIEWER: Access = Access::Needs(Role::Viewer);
+    const OPERATOR: Access = Access::Needs(Role::Operator);
+    const ADMIN: Access = Access::Needs(Role::Admin);
+    Routes::default()
+        .get(Access::Public, "/health", health::health)
+        .get(Access::Public, "/ready", health::ready)
+        .get(Access::Metrics, "/metrics", metrics::metrics)
+        .get(VIEWER, "/api/v1/openapi.json", openapi::openapi)
+        .get(VIEWER, "/api/v1/whoami", tokens::whoami)
+        .get(VIEWER, "/api/v1/status", status::status)
+        .get(VIEWER, "/api/v1/clients", clients::list)
+        .get(VIEWER, "/api/v1/clients/{client_id}", clients::show)
+        .delete(OPERATOR, "/api/v1/clients/{client_id}", clients::kick)
+        .get(VIEWER, "/api/v1/sessions", sessions::list)
+        .get(VIEWER, "/api/v1/sessions/{client_id}", sessions::show)
+        .delete(OPERATOR, "/api/v1/sessions/{client_id}", sessions::end)
+        .get(VIEWER, "/api/v1/sessions/{client_id}/subscriptions", sessions::subscriptions)
+        .get(VIEWER, "/api/v1/usage", usage::usage)
+        .get(VIEWER, "/api/v1/explain", explain::explain)
+        .get(VIEWER, "/api/v1/bans", bans::list)
+        .post(OPERATOR, "/api/v1/bans", bans::add)
+        .delete(OPERATOR, "/api/v1/bans/{kind}/{*value}", bans::remove)
+        .post(OPERATOR, "/api/v1/publish", publish::publish)
+        .post(OPERATOR, "/api/v1/reload", reload::reload)
+        .get(VIEWER, "/api/v1/retained", retained::list)
+        .delete(OPERATOR, "/api/v1/retained/{*topic}", retained::delete)
+        .get(ADMIN, "/api/v1/store/backup", backup::backup)
+        .get(ADMIN, "/api/v1/tokens", tokens::list)
+        .post(ADMIN, "/api/v1/tokens", tokens::add)
+        .delete(ADMIN, "/api/v1/tokens/{name}", tokens::remove)
+}
+
+/// What each request needs.
+pub(crate) fn access() -> AccessTable {
+    routes().access
+}
+
 pub(crate) fn router(api: Api) -> Router {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
-        .route(guard::METRICS, get(metrics::metrics))
-        .route("/api/v1/openapi.json", get(openapi::openapi))
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/clients", get(clients::list))
-        .route("/api/v1/clients/{client_id}", get(clients::show).delete(clients::kick))
-        .route("/api/v1/explain", get(explain::explain))
-        .route("/api/v1/bans", get(bans::list).post(bans::add))
-        .route("/api/v1/bans/{kind}/{*value}", delete(bans::remove))
-        .route("/api/v1/publish", post(publish::publish))
-        .route("/api/v1/reload", post(reload::reload))
-        .route("/api/v1/retained", get(retained::list))
-        .route("/api/v1/retained/{*topic}", delete(retained::delete))
-        .route("/api/v1/store/backup", get(backup::backup))
+    let Routes { router, access } = routes();
+    let guard = from_fn_with_state((api.clone(), Arc::new(access)), guard);
+    router
         .fallback(async || {
             Problem::not_found("not_found", "there is nothing here; /api/v1/openapi.json says what there is")
         })
@@ -72,6 +132,6 @@ pub(crate) fn router(api: Api) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not with this method")
         })
         .layer(DefaultBodyLimit::max(BODY_MAXIMUM))
-        .layer(from_fn_with_state(api.clone(), guard))
+        .layer(guard)
         .with_state(api)
 }

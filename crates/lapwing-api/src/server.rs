@@ -18,7 +18,7 @@ use crate::bans::BanFile;
 use crate::metrics::MetricSource;
 use crate::reload::Reload;
 use crate::router::{Api, router};
-use crate::token::Token;
+use crate::tokens::Tokens;
 
 /// Where the admin channel is without configuration.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18830";
@@ -85,7 +85,7 @@ fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
 /// How the channel is to be.
 pub struct Options {
     /// What opens it.
-    pub token: Token,
+    pub tokens: Tokens,
     /// Whether the metrics need no token.
     pub metrics_public: bool,
     /// The directory in which bans outlive the process, if they are to.
@@ -117,8 +117,9 @@ impl Server {
             bans: bans.map(Arc::new),
             metrics: options.metrics,
             reload: options.reload,
+            data: options.data.map(Arc::from),
             control,
-            token: Arc::new(options.token),
+            tokens: Arc::new(options.tokens),
             metrics_public: options.metrics_public,
             is_loopback: listener.local.ip().is_loopback(),
         };

@@ -6,14 +6,16 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use subtle::ConstantTimeEq;
+use aws_lc_rs::digest::SHA256;
 
 /// Random bytes of a token: nobody guesses so many.
 const BYTES: usize = 32;
+/// What a token begins with, so that whoever looks for secrets in files and logs finds it. Earlier ones have none.
+const PREFIX: &str = "lw_";
 /// Its name in a data directory.
 const FILE: &str = "admin-token";
 
-/// The secret that opens the admin channel. It is written as hexadecimal digits, and never shown by `Debug`.
+/// The secret that opens the admin channel. It is written as `lw_` and hexadecimal digits, and never shown by `Debug`.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -26,6 +28,9 @@ pub enum TokenError {
     /// What is in the file is no token.
     #[error("{0} has no admin token in it: remove it, and the broker makes a new one at its next start")]
     Invalid(PathBuf),
+    /// What is in the file is no list of tokens.
+    #[error("{0} is no list of tokens: {1}")]
+    List(PathBuf, String),
     /// The system has no randomness.
     #[error("the system gives no random bytes for an admin token: {0}")]
     Random(String),
@@ -36,13 +41,15 @@ impl Token {
     pub fn generate() -> Result<Self, TokenError> {
         let mut bytes = [0; BYTES];
         getrandom::fill(&mut bytes).map_err(|error| TokenError::Random(error.to_string()))?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self(format!("{PREFIX}{digits}")))
     }
 
     /// One that somebody has at hand; `None` where the text cannot be one.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
-        let is_token = text.len() == 2 * BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let digits = text.strip_prefix(PREFIX).unwrap_or(text);
+        let is_token = digits.len() == 2 * BYTES && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_token.then(|| Self(text.to_ascii_lowercase()))
     }
 
@@ -67,33 +74,45 @@ impl Token {
             }
         }
         let token = Self::generate()?;
-        token.write(path).map_err(|error| TokenError::File(path.to_owned(), error))?;
+        let line = format!("{}\n", token.0);
+        write_private(path, line.as_bytes()).map_err(|error| TokenError::File(path.to_owned(), error))?;
         Ok(token)
     }
 
-    /// Whole or not at all: the file gets its name when it is on the disk.
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let unfinished = path.with_extension("new");
-        // Left over by a process that was killed here.
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(format!("{}\n", self.0).as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(unfinished, path)
-    }
-
-    /// Whether `presented` is this token: as long for every wrong one, so that the time says nothing.
-    pub(crate) fn is(&self, presented: &str) -> bool {
-        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    /// What is kept of it where the secret itself is not.
+    pub(crate) fn digest(&self) -> Digest {
+        digest(&self.0)
     }
 
     /// The secret itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// SHA-256 of a token. There is no way back: a token has too much randomness for anybody to try them all, so it
+/// needs none of the slow hashes that passwords do.
+pub(crate) type Digest = [u8; 32];
+
+/// That of what somebody presents. Comparing digests says nothing of how much of a wrong token was right.
+pub(crate) fn digest(presented: &str) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, presented.as_bytes()).as_ref());
+    digest
+}
+
+/// Writes a file for its owner alone, whole or not at all: it gets its name when it is on the disk.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    // Left over by a process that was killed here.
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, path)
 }
 
 /// Somebody has opened the file to others since it was made, or it came from elsewhere.
@@ -122,22 +141,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = Token::path(directory.path());
         let token = Token::read_or_create(&path).unwrap();
-        assert_eq!(token.reveal().len(), 64);
+        assert_eq!(token.reveal().len(), 3 + 64);
+        assert!(token.reveal().starts_with("lw_"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(Token::read_or_create(&path).unwrap().is(token.reveal()));
+        assert_eq!(Token::read_or_create(&path).unwrap().reveal(), token.reveal());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         assert_ne!(Token::generate().unwrap().reveal(), token.reveal());
     }
 
     // [attack: user-probing]
     #[test]
-    fn only_the_token_itself_is_the_token() {
-        let token = Token::generate().unwrap();
-        assert!(token.is(token.reveal()));
-        for wrong in ["", "0", &token.reveal()[1..], &format!("{}0", token.reveal()), &"0".repeat(64)] {
-            assert!(!token.is(wrong));
+    fn a_token_of_an_earlier_version_is_still_one() {
+        let earlier = "0A".repeat(32);
+        assert_eq!(Token::new(&earlier).unwrap().reveal(), earlier.to_lowercase());
+        assert!(Token::new(&format!("lw_{earlier}")).is_some());
+        for wrong in ["", "lw_", &earlier[1..], &format!("lw_{earlier}0"), &format!("lx_{earlier}")] {
+            assert!(Token::new(wrong).is_none(), "{wrong}");
         }
-        assert_eq!(format!("{token:?}"), "Token(..)");
+        assert_eq!(format!("{:?}", Token::generate().unwrap()), "Token(..)");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! What belongs to a shard is asked for by mail, and the shard answers in its own time. Whoever asks waits, on a thread
 //! of its own, and no longer than [`ANSWER_TIMEOUT`]; the shard never does.
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use lapwing_proto::topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf}
 use lapwing_store::archive::ArchiveError;
 use lapwing_store::{BackupTarget, Condition};
 
+pub use self::session::Weight;
+pub(crate) use self::session::{Pick, Sessions};
 use crate::ban::{Ban, BanTarget};
 use crate::broker::{ShardStat, keep};
 use crate::clock::Clock;
@@ -34,8 +38,6 @@ use crate::sync::Ordering;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long all shards may take to look at every client anew.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Sessions that a shard shows at a time, so that no turn is much longer for it.
-const SESSIONS_AT_A_TIME: usize = 128;
 /// Retained messages that are shown at a time, since the lock on them is held meanwhile.
 const RETAINED_AT_A_TIME: usize = 128;
 
@@ -69,6 +71,9 @@ pub enum ControlError {
     /// A limit cannot be what it was to be.
     #[error("{0}")]
     Limits(String),
+    /// It has been done, and may be undone by a restart.
+    #[error("it is done, but the store has failed: a restart may undo it")]
+    NotStored,
     /// There are as many bans as there may be.
     #[error("there are 100,000 bans, and no more are kept")]
     TooManyBans,
@@ -120,8 +125,12 @@ pub struct SessionInfo {
     pub connection: Option<ConnectionInfo>,
     /// Seconds that the session outlives its connection; `u32::MAX` for ever.
     pub session_expiry_interval_s: u32,
+    /// When it ends, if its client is away and does not come back before.
+    pub expires: Option<SystemTime>,
     /// Whether it outlives the broker's process.
     pub is_stored: bool,
+    /// Whose it is; `None` if it is anybody's.
+    pub owner: Option<String>,
     /// Subscriptions.
     pub subscriptions: usize,
     /// Messages that wait for the client, or for room in its receive maximum.
@@ -130,6 +139,8 @@ pub struct SessionInfo {
     pub queued_bytes: usize,
     /// QoS 1 and 2 messages that were sent and are not acknowledged.
     pub in_flight_messages: usize,
+    /// What it takes of memory and disk.
+    pub weight: Weight,
 }
 
 /// The connection of a session.
@@ -197,10 +208,12 @@ pub struct SubscriptionCount {
 /// whether anybody still waits for it is no concern of the shard.
 #[derive(Debug)]
 pub(crate) enum Inquiry {
-    /// Some of its sessions, from this place on.
-    Sessions { from: usize, maximum: usize, reply: SyncSender<(Vec<SessionInfo>, Option<usize>)> },
-    /// A session and the first of its subscriptions.
-    Session { key: SessionKey, maximum: usize, reply: SyncSender<Option<SessionDetail>> },
+    /// Some of its sessions, from this place on; what all weigh that were looked at, and where to go on.
+    Sessions { from: usize, pick: Pick, maximum: usize, reply: SyncSender<Sessions> },
+    /// A session and some of its subscriptions, behind the first `skip`.
+    Session { key: SessionKey, skip: usize, maximum: usize, reply: SyncSender<Option<SessionDetail>> },
+    /// To end a session, and to say so when that is durable.
+    EndSession { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
     /// To end the connection of a session.
     Disconnect { key: SessionKey, reply: SyncSender<Result<(), ControlError>> },
     /// To look at what every client may do, by the rules as they are now.
@@ -287,40 +300,6 @@ impl Control {
     pub fn subscriptions(&self) -> SubscriptionCount {
         let (total, shared) = self.shared.subscriptions.count();
         SubscriptionCount { total, shared }
-    }
-
-    /// Up to `maximum` sessions, in no order that means anything, and where to go on if there may be more. A session
-    /// that is there all the while is shown once.
-    pub fn sessions(
-        &self,
-        from: Option<SessionCursor>,
-        maximum: usize,
-    ) -> Result<(Vec<SessionInfo>, Option<SessionCursor>), ControlError> {
-        let mut cursor = from.unwrap_or(SessionCursor { shard: 0, place: 0 });
-        let mut found = Vec::new();
-        while found.len() < maximum {
-            let Some(shard) = self.shared.shards().nth(cursor.shard.into()) else {
-                return Ok((found, None));
-            };
-            let maximum = (maximum - found.len()).min(SESSIONS_AT_A_TIME);
-            let from = cursor.place as usize;
-            let ask = |reply| Inquiry::Sessions { from, maximum, reply };
-            let (sessions, next) = self.ask(shard, ask)?;
-            found.extend(sessions);
-            cursor = match next {
-                Some(next) => SessionCursor { place: next as u32, ..cursor },
-                None => SessionCursor { shard: cursor.shard.saturating_add(1), place: 0 },
-            };
-        }
-        Ok((found, Some(cursor)))
-    }
-
-    /// The session of a client identifier, or else the one with this key of an authenticator, with up to `maximum` of
-    /// its subscriptions.
-    pub fn session(&self, name: &str, maximum: usize) -> Result<SessionDetail, ControlError> {
-        let (shard, key) = self.find(name)?;
-        let detail = self.ask(shard, |reply| Inquiry::Session { key, maximum, reply })?;
-        detail.ok_or(ControlError::NoSession)
     }
 
     /// Ends the connection of a session, which is found as by [`session`](Self::session): the client is told that it is
@@ -479,13 +458,6 @@ impl Control {
             payload_bytes: publish.payload.len(),
             expires_in_s: publish.properties.message_expiry_interval,
         })
-    }
-
-    /// The shard that has the session of a client, and the key of it.
-    fn find(&self, name: &str) -> Result<(ShardId, SessionKey), ControlError> {
-        let keys = [SessionKey::ClientId(name.into()), SessionKey::Identity(name.into())];
-        let found = keys.into_iter().find_map(|key| Some((self.shared.registry.session(&key)?, key)));
-        found.map(|(id, key)| (SessionId::shard(id), key)).ok_or(ControlError::NoSession)
     }
 
     /// Asks a shard and waits for what it answers.

@@ -41,7 +41,7 @@ pub use ban::{Ban, BanTarget};
 pub use broker::{Broker, Config, Recipient, ShardStat, StartError, StoreConfig};
 pub use control::{
     ConnectionInfo, Control, ControlError, Readiness, Renewed, RetainedInfo, SessionCursor, SessionDetail,
-    SessionInfo, SubscriptionCount, SubscriptionInfo,
+    SessionInfo, SubscriptionCount, SubscriptionInfo, Weight,
 };
 pub use explanation::{
     Delivery, DeliveryState, Explain, Explanation, Happening, Incident, Message, Passage, Publisher,

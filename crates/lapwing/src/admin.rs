@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, MetricSource, Options, Reload, Server, Token};
+use lapwing_api::{BindError, Listener, MetricSource, Options, Reload, Server, Token, Tokens};
 use lapwing_broker::{Ban, Broker};
 
 use crate::config::{Config, Durability};
@@ -15,6 +15,8 @@ use crate::store;
 pub(crate) struct Admin {
     listener: Listener,
     token: Token,
+    /// That token, and those that have names.
+    tokens: Tokens,
     /// Where the token is, if it is in a file.
     path: Option<PathBuf>,
     /// The data directory, if there is one.
@@ -42,7 +44,8 @@ pub(crate) fn open(config: &Config, data: Option<&Path>) -> anyhow::Result<Optio
         }
         None => (Token::generate()?, None),
     };
-    Ok(Some(Admin { listener, token, path, directory }))
+    let tokens = Tokens::open(&token, directory.as_deref())?;
+    Ok(Some(Admin { listener, token, tokens, path, directory }))
 }
 
 fn advice(error: &BindError) -> String {
@@ -89,7 +92,7 @@ impl Admin {
             );
         }
         let options = Options {
-            token: self.token,
+            tokens: self.tokens,
             metrics_public,
             data: self.directory,
             metrics: Some(metrics),

@@ -3,188 +3,17 @@
 mod broker;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
-use std::time::Instant;
 
+use broker::admin::{Admin, address, eventually, exchange};
 use broker::peer::Peer;
 use broker::{Broker, SOON, failure, lapwing, run};
 use lapwing_proto::packet::{Ack, Connect, Packet, ProtocolVersion, QoS, ReasonCode};
 use serde_json::{Value, json};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
-/// What needs no token. A path that is added here is open to everybody who reaches the channel.
-const PUBLIC: [&str; 2] = ["/health", "/ready"];
-
-/// A broker with an admin channel.
-struct Admin {
-    broker: Broker,
-    address: SocketAddr,
-    token: String,
-    data: tempfile::TempDir,
-}
-
-struct Response {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Response {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-
-    /// The code of a problem with this status.
-    #[track_caller]
-    fn problem(&self, status: u16) -> String {
-        assert_eq!(self.status, status, "{}", self.body);
-        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
-        let problem = self.json();
-        assert_eq!(problem["status"], status);
-        problem["code"].as_str().expect("a code").to_owned()
-    }
-}
-
-/// Where the log says that the admin channel is.
-fn address(broker: &Broker) -> SocketAddr {
-    let line = broker.wait_for_line("admin channel on http://");
-    let (_, rest) = line.split_once("http://").expect("an address");
-    rest.split(';').next().and_then(|address| address.trim().parse().ok()).expect("an address")
-}
-
-/// Sends a request with these further header lines, and reads the answer to its end.
-fn exchange(address: SocketAddr, method: &str, path: &str, header: &str, body: &str) -> Response {
-    let mut stream = TcpStream::connect_timeout(&address, SOON).expect("it accepts");
-    stream.set_read_timeout(Some(SOON)).expect("a timeout");
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{header}\r\n{body}"
-    );
-    // It may answer before it has read all.
-    let _ = stream.write_all(request.as_bytes());
-    let mut text = Vec::new();
-    let _ = stream.read_to_end(&mut text);
-    let text = String::from_utf8_lossy(&text);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Response { status, head: head.to_owned(), body: body.to_owned() }
-}
-
-impl Admin {
-    fn start(settings: &[&str]) -> Self {
-        let data = tempfile::tempdir().expect("a folder");
-        Self::start_in(data, settings)
-    }
-
-    fn start_in(data: tempfile::TempDir, settings: &[&str]) -> Self {
-        let path = data.path().to_str().expect("a plain path").to_owned();
-        let mut arguments = vec!["--data", &path, "--set", "admin.listen=127.0.0.1:0"];
-        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        let broker = Broker::start(&arguments);
-        let address = address(&broker);
-        let token = std::fs::read_to_string(data.path().join("admin-token")).expect("a token");
-        Self { broker, address, token: token.trim().to_owned(), data }
-    }
-
-    /// A request with the token.
-    fn request(&self, method: &str, path: &str, body: &str) -> Response {
-        let header = format!(
-            "Host: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
-            self.address, self.token
-        );
-        exchange(self.address, method, path, &header, body)
-    }
-
-    #[track_caller]
-    fn get(&self, path: &str) -> Value {
-        let response = self.request("GET", path, "");
-        assert_eq!(response.status, 200, "{path}: {}", response.body);
-        response.json()
-    }
-
-    fn bare(&self, method: &str, path: &str, header: &str) -> Response {
-        exchange(self.address, method, path, &format!("Host: {}\r\n{header}", self.address), "")
-    }
-
-    #[track_caller]
-    fn publish(&self, message: &Value) -> Value {
-        let response = self.request("POST", "/api/v1/publish", &message.to_string());
-        assert_eq!(response.status, 200, "{}", response.body);
-        response.json()
-    }
-
-    fn metrics(&self) -> String {
-        let response = self.request("GET", "/metrics", "");
-        assert_eq!(response.status, 200, "{}", response.body);
-        assert!(response.head.contains("text/plain; version=0.0.4"), "{}", response.head);
-        response.body
-    }
-
-    /// Runs a command of the program against this channel.
-    fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = lapwing();
-        command.args(arguments).args(["--data", self.data.path().to_str().expect("a plain path")]);
-        command.env("LAPWING_ADMIN", self.address.to_string());
-        command.output().expect("the program starts")
-    }
-
-    #[track_caller]
-    fn printed(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-}
-
-/// Asks until the answer is right: what a shard has counted is seen at the end of its turn.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < SOON, "{what}");
-    }
-}
-
-/// Method and path of everything that the description has, with something in the place of parameters.
-fn endpoints(admin: &Admin) -> Vec<(String, String)> {
-    let description = admin.get("/api/v1/openapi.json");
-    assert_eq!(description["openapi"], "3.1.0");
-    let mut endpoints = Vec::new();
-    for (path, item) in description["paths"].as_object().expect("paths") {
-        let path = path.replace("{client_id}", "nobody").replace("{topic}", "no/topic");
-        let methods = item.as_object().expect("methods").keys();
-        endpoints.extend(methods.map(|method| (method.to_uppercase(), path.clone())));
-    }
-    assert!(endpoints.len() >= 12, "{endpoints:?}");
-    endpoints
-}
-
-// [attack: admin-without-token]
-#[test]
-fn everything_but_what_is_public_needs_the_token() {
-    let admin = Admin::start(&[]);
-    let wrong = format!("Authorization: Bearer {}\r\n", "0".repeat(64));
-    let basic = format!("Authorization: Basic {}\r\n", admin.token);
-    for (method, path) in endpoints(&admin) {
-        for header in ["", "Authorization: Bearer\r\n", &wrong, &basic] {
-            let response = admin.bare(&method, &path, header);
-            if PUBLIC.contains(&&*path) {
-                assert_eq!(response.status, 200, "{path}");
-                continue;
-            }
-            assert_eq!(response.problem(401), "unauthorized", "{method} {path}");
-            assert!(response.head.contains("www-authenticate: Bearer"), "{}", response.head);
-        }
-        // There is such a thing.
-        let response = admin.request(&method, &path, "");
-        assert!(!response.body.contains("\"not_found\"") && response.status != 405, "{method} {path}");
-    }
-    // Nobody learns without it what there is.
-    assert_eq!(admin.bare("GET", "/nothing", "").problem(401), "unauthorized");
-    assert_eq!(admin.request("GET", "/nothing", "").problem(404), "not_found");
-    assert_eq!(admin.request("PUT", "/api/v1/clients", "").problem(405), "method_not_allowed");
-}
 
 #[test]
 fn the_description_is_what_the_sources_say() {
@@ -477,7 +306,7 @@ fn commands_say_what_is_missing() {
     let error = failure(&command(&["status"], Some("secret")), 1);
     assert!(error.contains("LAPWING_ADMIN_TOKEN") && !error.contains("secret"), "{error}");
     let error = failure(&command(&["status"], Some(&"0".repeat(64))), 1);
-    assert!(error.contains("send the token"), "{error}");
+    assert!(error.contains("send a token"), "{error}");
     assert!(command(&["status"], Some(&admin.token)).status.success());
     let file = admin.data.path().join("admin-token");
     let file = file.to_str().unwrap();

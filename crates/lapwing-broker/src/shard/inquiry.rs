@@ -1,5 +1,6 @@
 //! What others than clients ask a shard: to look at its sessions, to end a connection, to publish.
 
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime};
 
 use lapwing_proto::packet::{Publish, ReasonCode};
@@ -11,18 +12,25 @@ use super::connection::{Connection, Open};
 use super::deliver::Source;
 use super::disconnect::End;
 use super::session::{Session, SessionKey};
-use crate::control::{ConnectionInfo, ControlError, Inquiry, SessionDetail, SessionInfo, SubscriptionInfo};
+use crate::control::{
+    ConnectionInfo, ControlError, Inquiry, Pick, SessionDetail, SessionInfo, Sessions, SubscriptionInfo,
+    Weight,
+};
+
+/// Sessions that are looked at in one turn, however few of them are to be shown.
+const SESSIONS_LOOKED_AT: usize = 4096;
 
 impl Shard {
     /// Answers. Nobody may be waiting any more: that is no concern of the shard.
     pub(super) fn answer(&mut self, inquiry: Inquiry) {
         match inquiry {
-            Inquiry::Sessions { from, maximum, reply } => {
-                let _ = reply.try_send(self.show_sessions(from, maximum));
+            Inquiry::Sessions { from, pick, maximum, reply } => {
+                let _ = reply.try_send(self.show_sessions(from, pick, maximum));
             }
-            Inquiry::Session { key, maximum, reply } => {
-                let _ = reply.try_send(self.show_session(&key, maximum));
+            Inquiry::Session { key, skip, maximum, reply } => {
+                let _ = reply.try_send(self.show_session(&key, skip, maximum));
             }
+            Inquiry::EndSession { key, reply } => self.end_session_of(&key, reply),
             Inquiry::Disconnect { key, reply } => {
                 let _ = reply.try_send(self.disconnect_client(&key));
             }
@@ -47,16 +55,44 @@ impl Shard {
         }
     }
 
-    /// Up to `maximum` sessions, and the place of the next one.
-    fn show_sessions(&self, from: usize, maximum: usize) -> (Vec<SessionInfo>, Option<usize>) {
+    /// Up to `maximum` of the sessions that are wanted, and the place of the next one to look at.
+    fn show_sessions(&self, from: usize, pick: Pick, maximum: usize) -> Sessions {
         let mut sessions = self.sessions.iter_from(from);
-        let shown = sessions.by_ref().take(maximum).map(|(_, session)| self.show(session)).collect();
-        (shown, sessions.next().map(|(place, _)| place))
+        let mut found = Sessions::default();
+        for (_, session) in sessions.by_ref().take(SESSIONS_LOOKED_AT) {
+            let weight = self.weigh(session);
+            found.weight += weight;
+            let is_wanted = match pick {
+                Pick::All => true,
+                Pick::Connected(is_connected) => session.connection.is_some() == is_connected,
+                Pick::Heavier(bytes) => weight.total() > bytes,
+            };
+            if is_wanted {
+                found.shown.push(self.show(session));
+                if found.shown.len() == maximum {
+                    break;
+                }
+            }
+        }
+        found.next = sessions.next().map(|(place, _)| place);
+        found
     }
 
-    fn show_session(&self, key: &SessionKey, maximum: usize) -> Option<SessionDetail> {
+    /// What a session takes.
+    fn weigh(&self, session: &Session) -> Weight {
+        let connection = session.connection.and_then(|id| self.connection(id));
+        Weight {
+            queued_bytes: session.window().1,
+            spilled_bytes: session.queue_bytes() - session.window().1,
+            in_flight_bytes: session.in_flight_bytes(),
+            subscription_bytes: session.filter_bytes,
+            outbox_bytes: connection.map_or(0, |connection| connection.outbox.len()),
+        }
+    }
+
+    fn show_session(&self, key: &SessionKey, skip: usize, maximum: usize) -> Option<SessionDetail> {
         let session = self.session_of(key)?;
-        let filters = session.filters.iter().take(maximum);
+        let filters = session.filters.iter().skip(skip).take(maximum);
         let qos = |filter: &TopicFilterBuf| self.shared.subscriptions.qos(session.id, filter.as_filter());
         let info =
             |filter: &TopicFilterBuf| Some(SubscriptionInfo { qos: qos(filter)?, filter: filter.clone() });
@@ -75,11 +111,14 @@ impl Shard {
             },
             connection: connection.zip(open).map(|(connection, open)| self.show_connection(connection, open)),
             session_expiry_interval_s: session.expiry_interval_s,
+            expires: session.expires.filter(|_| open.is_none()).map(|at| self.system_time(at)),
             is_stored: session.id.is_stored(),
+            owner: session.owner.as_deref().map(str::to_owned),
             subscriptions: session.filters.len(),
             queued_messages: session.queue_len(),
             queued_bytes: session.queue_bytes(),
             in_flight_messages: session.in_flight_len(),
+            weight: self.weigh(session),
         }
     }
 
@@ -105,6 +144,28 @@ impl Shard {
         let id = session.connection.ok_or(ControlError::NotConnected)?;
         self.disconnect(id, ReasonCode::AdministrativeAction, None, End::Lost);
         Ok(())
+    }
+
+    /// Ends a session for the administrator, who learns it when that is durable.
+    fn end_session_of(&mut self, key: &SessionKey, reply: SyncSender<Result<(), ControlError>>) {
+        let Some(session) = self.session_of(key) else {
+            let _ = reply.try_send(Err(ControlError::NoSession));
+            return;
+        };
+        let (id, connection, is_stored) = (session.id, session.connection, session.id.is_stored());
+        if let Some(connection) = connection {
+            if let Some(session) = self.session_mut(id) {
+                session.expiry_interval_s = 0;
+            }
+            self.disconnect(connection, ReasonCode::AdministrativeAction, None, End::Lost);
+        }
+        // It has ended with the connection, if there was one.
+        self.end_session(id);
+        if is_stored {
+            self.ledger.answer_when_durable(reply);
+        } else {
+            let _ = reply.try_send(Ok(()));
+        }
     }
 
     fn session_of(&self, key: &SessionKey) -> Option<&Session> {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use lapwing_proto::packet::{PacketId, QoS};
 use lapwing_store::{Change, Condition, FlowKey, FlowState, Place, SessionNumber, Store, Transaction};
@@ -14,6 +15,7 @@ use super::connection::Connection;
 use super::deliver::mark_dirty;
 use super::{ConnectionId, SessionId, Shard, Trace};
 use crate::clock::WallClock;
+use crate::control::ControlError;
 use crate::mail::{Mail, StoredBatch, StoredMessage};
 use crate::message::{Delivery, Message, StoredPlace};
 use crate::shared::{ShardId, StoredTargets};
@@ -48,6 +50,8 @@ pub(super) struct Ledger {
     pub(super) window_bytes: usize,
     /// What this turn wants to know of the store.
     questions: Questions,
+    /// Who is told when all that was recorded so far is durable.
+    answers: Vec<SyncSender<Result<(), ControlError>>>,
 }
 
 /// Queues of a shard that are read at a time.
@@ -186,6 +190,17 @@ impl Ledger {
         }
     }
 
+    /// Somebody outside waits for what was recorded in this turn. Should the store fail, there is no answer.
+    pub(super) fn answer_when_durable(&mut self, reply: SyncSender<Result<(), ControlError>>) {
+        if self.changes == 0 {
+            // Nobody may be waiting any more.
+            let _ = reply.try_send(Ok(()));
+            return;
+        }
+        self.transaction.set_awaited();
+        self.answers.push(reply);
+    }
+
     /// A session's messages in memory took so many bytes before, and take so many now.
     pub(super) fn note_window(&mut self, before: usize, now: usize) {
         self.window_bytes = self.window_bytes + now - before;
@@ -302,6 +317,7 @@ impl Shard {
         let ticket = transaction.is_awaited().then_some(ledger.submitted);
         ledger.awaited = ticket.unwrap_or(ledger.awaited);
         let deliveries = std::mem::take(&mut ledger.deliveries);
+        let answers = std::mem::take(&mut ledger.answers);
         if deliveries.is_empty() && ticket.is_none() {
             return store.submit(transaction, |_| ());
         }
@@ -312,6 +328,9 @@ impl Shard {
             }
             if let Some(ticket) = ticket {
                 shared.mailbox(id).send(Mail::Durable(ticket));
+            }
+            for answer in answers {
+                let _ = answer.try_send(Ok(()));
             }
         });
     }

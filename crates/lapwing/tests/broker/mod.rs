@@ -1,6 +1,7 @@
 //! The real program as a process of its own, for tests.
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
+pub(crate) mod admin;
 pub(crate) mod canary;
 pub(crate) mod liar;
 pub(crate) mod peer;

@@ -88,11 +88,7 @@ impl BanCommand {
                 }
             }
             Command::Remove { target: Target { kind, value }, channel } => {
-                let kind = match BanKind::from(kind) {
-                    BanKind::Address => "address",
-                    BanKind::ClientId => "client_id",
-                    BanKind::User => "user",
-                };
+                let kind = BanKind::from(kind).name();
                 Ok(channel.caller()?.delete(&format!("/api/v1/bans/{kind}/{}", path_part(&value)))?)
             }
         }

@@ -5,8 +5,11 @@ mod client;
 mod explain;
 mod reload;
 mod retained;
+mod session;
 mod status;
 mod table;
+mod token;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +23,10 @@ pub(crate) use self::client::ClientCommand;
 pub(crate) use self::explain::ExplainCommand;
 pub(crate) use self::reload::ReloadCommand;
 pub(crate) use self::retained::RetainedCommand;
+pub(crate) use self::session::SessionCommand;
 pub(crate) use self::status::Status;
+pub(crate) use self::token::TokenCommand;
+pub(crate) use self::usage::UsageCommand;
 use crate::store;
 
 /// The token itself is no argument: the process list would show it.

@@ -66,10 +66,16 @@ fn list(filter: &str, channel: &Channel) -> anyhow::Result<()> {
 
 fn row(message: RetainedMessage) -> [String; 4] {
     let mark = if message.is_text() { "" } else { "base64: " };
-    let mut payload: String = message.payload.chars().take(PAYLOAD_SHOWN).collect();
-    if payload.len() < message.payload.len() {
-        payload.push('…');
-    }
-    payload.insert_str(0, mark);
+    let payload = match message.payload {
+        Some(whole) => {
+            let mut payload: String = whole.chars().take(PAYLOAD_SHOWN).collect();
+            if payload.len() < whole.len() {
+                payload.push('…');
+            }
+            format!("{mark}{payload}")
+        }
+        // A viewer is not shown any.
+        None => "-".to_owned(),
+    };
     [message.topic, message.qos.to_string(), message.payload_bytes.to_string(), payload]
 }

@@ -4,6 +4,7 @@
 //! can [end](super::broker::Broker::restart) at any moment.
 
 mod disk;
+mod ended;
 mod fan_out;
 mod gate;
 mod group;
