@@ -13,9 +13,10 @@ const HEAD: &str = "\
 <!-- Written by `cargo xtask conformance`. Change `conformance/attack` or the marks above the tests instead. -->
 
 What has been done to brokers, and what Lapwing does about it. Each line is a class of attack, with where it is known from;
-one without a source is known from experience with many brokers. The last column says how many tests make the attack; they
-are part of `cargo xtask test`, and `cargo xtask attack NAME` runs those of one class. Those in `crates/lapwing/tests/hostile` make it on the real program, beside a client
-that behaves: it must be served all the time, and memory must stay bounded.
+one without a source follows from what the protocol and the system allow. The last column says how many tests make the attack:
+they are part of `cargo xtask test`, and `cargo xtask attack NAME` runs those of one class. Those in
+`crates/lapwing/tests/hostile` make it on the real program, beside a client that behaves: it must be served all the time, and
+memory must stay bounded.
 
 *Planned*: something is missing, the cell says what. A class without tests says why.
 

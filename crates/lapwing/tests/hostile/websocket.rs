@@ -176,14 +176,17 @@ fn requests_without_end_are_refused() {
             (format!("{REQUEST}{}\r\n", "A: b\r\n".repeat(100)), "4"),
             (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(5000)), "4"),
         ] {
+            // Where a connection is closed with bytes unread, the answer may be lost.
+            let mut answered = 0;
             for _ in 0..20 {
                 let mut peer = Peer::raw_to(address);
                 // The answer may come before all is written.
                 let _ = peer.try_send_bytes(request.as_bytes());
                 let answer = String::from_utf8(peer.read_until(|_| false)).unwrap();
-                // A connection that is closed with bytes unread may lose the answer.
                 assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+                answered += usize::from(!answer.is_empty());
             }
+            assert!(answered > 0, "nobody is told why");
         }
     });
 }
