@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, Options, Reload, Server, Token, Tokens};
+use lapwing_api::{BindError, EventStream, Listener, Options, Reload, Server, Token, Tokens};
 use lapwing_broker::{Ban, Broker};
 
 use crate::config::{Config, Durability};
@@ -74,6 +74,7 @@ impl Admin {
         broker: &Broker,
         metrics_public: bool,
         reload: Arc<dyn Reload>,
+        events: Arc<EventStream>,
     ) -> anyhow::Result<Server> {
         let local = self.listener.local();
         match &self.path {
@@ -90,8 +91,13 @@ impl Admin {
                 "the admin channel is open to other machines, and whoever sees its traffic sees its token: there is no TLS"
             );
         }
-        let options =
-            Options { tokens: self.tokens, metrics_public, data: self.directory, reload: Some(reload) };
+        let options = Options {
+            tokens: self.tokens,
+            metrics_public,
+            data: self.directory,
+            events,
+            reload: Some(reload),
+        };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")
     }
 }
