@@ -253,7 +253,7 @@ mod tests {
             async move { lifetime(&streams).await }
         });
         let start = Instant::now();
-        tokio::time::sleep(CONNECTION_LIFETIME * 9 / 2).await;
+        tokio::time::sleep(CONNECTION_LIFETIME * 9 / 2).await; // sleep: by a clock that is moved by hand
         assert!(!ends.is_finished());
         drop(guard);
         ends.await.expect("it ends");

@@ -14,6 +14,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CHECKS
+from schemathesis.core.failures import FailureGroup
 
 from broker import Broker
 
@@ -54,10 +55,34 @@ schema = description.exclude(path=STREAM)
 
 @schema.parametrize()
 @settings(
-    max_examples=30, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
 def test_every_answer_is_one_that_the_description_has(case, admin):
     left_out = [CHECKS.get_one(name) for name in LEFT_OUT]
     case.call_and_validate(
         base_url=admin.url, headers=admin.headers(), timeout=10, excluded_checks=left_out
     )
+
+
+@pytest.mark.parametrize(
+    "path, change, expected",
+    [
+        ("/health", lambda operation: operation.update(security=[{"token": ["viewer"]}]), "IgnoredAuth"),
+        ("/api/v1/status", lambda operation: operation["responses"].pop("200"), "UndefinedStatusCode"),
+        (
+            "/api/v1/whoami",
+            lambda operation: operation["responses"]["200"]["content"]["application/json"].update(
+                schema={"type": "array"}
+            ),
+            "JsonSchemaError",
+        ),
+    ],
+)
+def test_a_description_that_is_wrong_is_noticed(admin, path, change, expected):
+    """So that the test above does not pass since it looks at nothing."""
+    wrong = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    change(wrong["paths"][path]["get"])
+    case = schemathesis.openapi.from_dict(wrong)[path]["GET"].Case()
+    with pytest.raises(FailureGroup) as raised:
+        case.call_and_validate(base_url=admin.url, headers=admin.headers(), timeout=10)
+    assert expected in [type(failure).__name__ for failure in raised.value.exceptions]
