@@ -103,6 +103,13 @@ impl Tokens {
         if is(&self.owner) { Ok(Actor { name: OWNER.into(), role: Role::Admin }) } else { found }
     }
 
+    /// Whether the token of somebody who was let in still opens as much.
+    pub(crate) fn holds(&self, actor: &Actor) -> bool {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |token: &Named| token.name == *actor.name && token.role == actor.role;
+        *actor.name == *OWNER || named.iter().any(|token| is_same(token) && !token.is_expired())
+    }
+
     /// Makes a token with a name.
     fn add(&self, name: &str, role: Role, lasts: Option<Duration>) -> Result<(Token, Named), Problem> {
         check_name(name)?;

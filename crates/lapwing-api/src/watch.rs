@@ -24,11 +24,14 @@ use utoipa::IntoParams;
 use crate::events::{Event, EventKind, Watch, cut};
 use crate::problem::Problem;
 use crate::router::Api;
+use crate::tokens::{Actor, Tokens};
 
 /// How often something is sent where nothing happens, so that whoever is between the two ends leaves the connection alone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a stream lasts. Whoever wants more asks again, with a token that still holds.
+/// How long a stream lasts. Whoever wants more asks again.
 const LIFETIME: Duration = Duration::from_secs(3600);
+/// How often is looked whether the token of whoever reads a stream still holds.
+const TOKEN_INTERVAL: Duration = Duration::from_secs(1);
 /// Events on their way to the connection. What does not fit waits in the ring.
 const UNDER_WAY: usize = 16;
 
@@ -96,7 +99,7 @@ impl Filter {
 }
 
 /// What happens, as it happens, as Server-Sent Events: `event` is the kind, and `data` an `Event` in JSON. Who reads too slowly
-/// loses events, and gets a `lagged` with their number. A stream ends after an hour, or with the broker.
+/// loses events, and gets a `lagged` with their number. A stream ends after an hour, with its token, or with the broker.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
@@ -105,6 +108,7 @@ impl Filter {
     ))]
 pub(crate) async fn events(
     State(api): State<Api>,
+    Extension(actor): Extension<Actor>,
     Extension(streams): Extension<Streams>,
     query: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -123,11 +127,19 @@ pub(crate) async fn events(
             () = pass_on(watch, filter, &sender) => {}
             () = sender.closed() => {}
             () = tokio::time::sleep(LIFETIME) => {}
+            () = removed(&api.tokens, &actor) => {}
             // It fails where the other end is gone, which is as good a reason.
             _ = stopping.wait_for(|&is_stopping| is_stopping) => {}
         }
     });
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Lines(receiver))).into_response())
+}
+
+/// Returns when a token does not hold any more: when it was removed, or has ended.
+async fn removed(tokens: &Tokens, actor: &Actor) {
+    while tokens.holds(actor) {
+        tokio::time::sleep(TOKEN_INTERVAL).await;
+    }
 }
 
 /// Writes down what happens, until nobody reads it any more.

@@ -124,6 +124,19 @@ fn a_stream_of_one_client_tells_nothing_of_others_and_ends_with_the_broker() {
 }
 
 #[test]
+fn a_stream_ends_with_its_token() {
+    let mut admin = Admin::start(&[]);
+    let request = json!({ "name": "t", "role": "viewer" }).to_string();
+    let made = admin.request("POST", "/api/v1/tokens", &request).json();
+    let owner = std::mem::replace(&mut admin.token, made["token"].as_str().expect("a token").to_owned());
+    let mut events = Events::open(&admin, "");
+    admin.token = owner;
+    assert_eq!(admin.request("DELETE", "/api/v1/tokens/t", "").status, 204);
+    // The last chunk. The connection is there for the next request.
+    events.until(|line| line == "0");
+}
+
+#[test]
 fn there_are_so_many_streams_and_room_for_something_else() {
     let admin = Admin::start(&[]);
     let mut streams: Vec<Events> = (0..16).map(|_| Events::open(&admin, "")).collect();
