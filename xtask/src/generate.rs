@@ -11,6 +11,7 @@ use crate::command;
 const PAGES: &[(&str, &[&str])] = &[
     ("docs/reference/configuration.md", &["config", "reference"]),
     ("docs/reference/openapi.json", &["config", "openapi"]),
+    ("docs/reference/lapwing.schema.json", &["config", "schema"]),
 ];
 
 /// Writes them all.

@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::audit::Deed;
+use crate::events::{Event, EventKind, cut};
 use crate::problem::Problem;
 use crate::router::Api;
-use crate::timestamp::rfc3339;
+use crate::timestamp::{CENTURY_S, rfc3339};
 use crate::token::write_private;
 
 /// Its name in a data directory.
@@ -86,7 +87,7 @@ pub struct BanRequest {
     pub reason: String,
     /// For how many seconds; absent for ever.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 3_162_240_000_u64)]
     pub for_s: Option<u64>,
 }
 
@@ -203,16 +204,16 @@ pub(crate) async fn add(
         let detail = format!("`reason` has up to {REASON_MAXIMUM} bytes");
         return Err(Problem::invalid("reason_too_long", detail));
     }
-    if for_s == Some(0) {
-        return Err(Problem::invalid(
-            "for_s_invalid",
-            "`for_s` is at least 1; leave it out for a ban without an end",
-        ));
+    if !for_s.is_none_or(|seconds| (1..=CENTURY_S).contains(&seconds)) {
+        let detail = format!("`for_s` is from 1 to {CENTURY_S}; leave it out for a ban without an end");
+        return Err(Problem::invalid("for_s_invalid", detail));
     }
     if reason.is_empty() {
         "by an administrator".clone_into(&mut reason);
     }
-    let ban = Ban::new(target(kind, value)?, reason, for_s.map(Duration::from_secs));
+    let (target, told) = (target(kind, value)?, reason.clone());
+    let shown = described(&target);
+    let ban = Ban::new(target, reason, for_s.map(Duration::from_secs));
     let keeper = api.clone();
     let renewed = api
         .ask(move |control| {
@@ -221,6 +222,7 @@ pub(crate) async fn add(
             Ok::<_, Problem>(renewed)
         })
         .await??;
+    api.events.tell(|| Event { target: Some(shown), reason: Some(told), ..Event::new(EventKind::Banned) });
     Ok(Json(BanAnswer { disconnected: renewed.disconnected as u64 }))
 }
 
@@ -240,11 +242,12 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let Path((kind, value)) = path?;
     let target = target(kind, value)?;
-    let keeper = api.clone();
+    let (keeper, shown) = (api.clone(), described(&target));
     api.ask(move |control| {
         if !control.unban(&target) {
             return Err(Problem::not_found("ban_not_found", "there is no such ban"));
         }
+        keeper.events.tell(|| Event { target: Some(shown), ..Event::new(EventKind::Unbanned) });
         keeper.keep_bans(control)?;
         Ok(StatusCode::NO_CONTENT)
     })
@@ -264,6 +267,12 @@ fn target(kind: BanKind, value: String) -> Result<BanTarget, Problem> {
         BanKind::ClientId => BanTarget::ClientId(value),
         BanKind::User => BanTarget::User(value),
     })
+}
+
+/// `client_id door_1`, and the like.
+fn described(target: &BanTarget) -> String {
+    let (kind, value) = shown(target);
+    format!("{} {}", kind.name(), cut(&value))
 }
 
 fn shown(target: &BanTarget) -> (BanKind, String) {

@@ -97,6 +97,7 @@ pub struct Subscription {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ClientQuery {
     /// The `next` of the page before.
     after: Option<String>,

@@ -174,6 +174,7 @@ pub struct Remembered {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ExplainQuery {
     /// A topic, or a filter as in `gate/+/state`.
     topic: Option<String>,

@@ -11,6 +11,7 @@ mod backup;
 mod bans;
 mod caller;
 mod clients;
+mod events;
 mod explain;
 mod exposition;
 mod guard;
@@ -31,10 +32,12 @@ mod timestamp;
 mod token;
 mod tokens;
 mod usage;
+mod watch;
 
 pub use bans::{BanAnswer, BanEntry, BanKind, BanList, BanRequest, kept_bans};
 pub use caller::{CallError, Caller, Download};
 pub use clients::{Client, ClientDetail, ClientPage, Connection, Subscription};
+pub use events::{Event, EventKind, EventStream};
 pub use explain::{
     ExplainedDelivery, ExplainedIncident, ExplainedMessage, Explanation, MatchingSubscription, Remembered,
 };

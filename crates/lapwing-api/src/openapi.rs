@@ -4,15 +4,16 @@ use axum::Json;
 use axum::http::Method;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 
+use crate::events::Event;
 use crate::problem::Problem;
 use crate::role::{Access, Role};
 use crate::router::access;
 use crate::{
     backup, bans, clients, explain, health, metrics, publish, reload, retained, sessions, status, tokens,
-    usage,
+    usage, watch,
 };
 
 const TOKEN: &str = "token";
@@ -43,12 +44,13 @@ const TOKEN: &str = "token";
         sessions::end,
         sessions::subscriptions,
         usage::usage,
+        watch::events,
         tokens::whoami,
         tokens::list,
         tokens::add,
         tokens::remove
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, Event)),
     modifiers(&Security)
 )]
 struct Description;
@@ -79,6 +81,7 @@ impl Modify for Security {
             for (method, operation) in operations {
                 let Some(operation) = operation else { continue };
                 rename(operation);
+                add_rejections(operation);
                 secure(operation, access.of(&method, path));
             }
         }
@@ -101,17 +104,43 @@ fn secure(operation: &mut Operation, access: Access) {
         Access::Needs(role) => role,
     };
     operation.security = Some(vec![SecurityRequirement::new(TOKEN, [role.name()])]);
-    let mut refused = |status: &str, description: String| {
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
-            .build();
-        operation.responses.responses.insert(status.to_owned(), response.into());
-    };
-    refused("401", "The token is missing, wrong, or has ended: `unauthorized`.".to_owned());
+    add(operation, "401", "The token is missing, wrong, or has ended: `unauthorized`.");
     if role > Role::Viewer {
-        refused("403", format!("The token has a lower role than `{role}`: `forbidden`."));
+        add(operation, "403", &format!("The token has a lower role than `{role}`: `forbidden`."));
     }
+    let busy = "The broker is too busy to answer, or is stopping: `busy`, `timed_out` or `stopped`.";
+    add(operation, "503", busy);
+}
+
+/// What comes of parameters and bodies that cannot be read, before a handler sees them.
+fn add_rejections(operation: &mut Operation) {
+    let is_empty = operation.parameters.as_ref().is_none_or(Vec::is_empty);
+    if operation.request_body.is_some() {
+        add(operation, "400", "The body is no JSON: `request_invalid`.");
+        add(operation, "413", "The body is longer than 1 MiB: `body_too_large`.");
+        add(operation, "415", "The body does not say that it is JSON: `media_type_unsupported`.");
+        add(operation, "422", "The body is JSON, and not what is expected: `request_invalid`.");
+    } else if !is_empty {
+        add(operation, "400", "A parameter is not what is expected: `request_invalid`.");
+    }
+}
+
+/// Adds a problem that may come of an operation; where the handler has something of its own under this status, to what that
+/// says.
+fn add(operation: &mut Operation, status: &str, description: &str) {
+    let before = match operation.responses.responses.get(status) {
+        Some(RefOr::T(response)) => Some(response.description.as_str()),
+        _ => None,
+    };
+    let description = match before {
+        Some(before) => format!("{before} {description}"),
+        None => description.to_owned(),
+    };
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
+        .build();
+    operation.responses.responses.insert(status.to_owned(), response.into());
 }
 
 /// This description.

@@ -56,6 +56,7 @@ pub struct RetainedPage {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct RetainedQuery {
     /// The topic filter, as in `gate/+/state`; `#` if absent, which does not match topics that begin with `$`.
     filter: Option<String>,

@@ -10,8 +10,10 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 use lapwing_broker::Control;
+use tokio::sync::watch::Receiver;
 
 use crate::bans::BanFile;
+use crate::events::EventStream;
 use crate::guard::guard;
 use crate::metrics::MetricSource;
 use crate::problem::Problem;
@@ -20,7 +22,7 @@ use crate::role::{Access, AccessTable, Role};
 use crate::tokens::Tokens;
 use crate::{
     backup, bans, clients, explain, health, metrics, openapi, publish, reload, retained, sessions, status,
-    tokens, usage,
+    tokens, usage, watch,
 };
 
 /// Bytes of a request's body. Larger messages are published over MQTT.
@@ -36,6 +38,10 @@ pub(crate) struct Api {
     pub(crate) metrics: Option<MetricSource>,
     /// What reads the configuration anew.
     pub(crate) reload: Option<Arc<dyn Reload>>,
+    /// What happens, for those who watch.
+    pub(crate) events: Arc<EventStream>,
+    /// Whether the channel is to end.
+    pub(crate) stopping: Receiver<bool>,
     /// Where bans are kept; `None` where nothing is.
     pub(crate) bans: Option<Arc<BanFile>>,
     /// The data directory, if there is one.
@@ -102,6 +108,7 @@ fn routes() -> Routes {
         .delete(OPERATOR, "/api/v1/sessions/{client_id}", sessions::end)
         .get(VIEWER, "/api/v1/sessions/{client_id}/subscriptions", sessions::subscriptions)
         .get(VIEWER, "/api/v1/usage", usage::usage)
+        .get(VIEWER, "/api/v1/events", watch::events)
         .get(VIEWER, "/api/v1/explain", explain::explain)
         .get(VIEWER, "/api/v1/bans", bans::list)
         .post(OPERATOR, "/api/v1/bans", bans::add)

@@ -8,17 +8,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lapwing_broker::Control;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::bans::BanFile;
+use crate::events::EventStream;
 use crate::metrics::MetricSource;
 use crate::reload::Reload;
 use crate::router::{Api, router};
 use crate::tokens::Tokens;
+use crate::watch::Streams;
 
 /// Where the admin channel is without configuration.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:18830";
@@ -92,6 +97,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// What is counted beside the broker, if anything is.
     pub metrics: Option<MetricSource>,
+    /// What is told of all that happens, and tells those who watch.
+    pub events: Arc<EventStream>,
     /// What reads the configuration anew, if anything does.
     pub reload: Option<Arc<dyn Reload>>,
 }
@@ -113,7 +120,10 @@ impl Server {
             .thread_name("admin-wait")
             .build()?;
         let bans = options.data.as_deref().map(BanFile::new);
+        let (stop, is_stopping) = watch::channel(false);
         let api = Api {
+            events: options.events,
+            stopping: is_stopping.clone(),
             bans: bans.map(Arc::new),
             metrics: options.metrics,
             reload: options.reload,
@@ -123,7 +133,6 @@ impl Server {
             metrics_public: options.metrics_public,
             is_loopback: listener.local.ip().is_loopback(),
         };
-        let (stop, is_stopping) = watch::channel(false);
         let accepting = {
             let _guard = runtime.enter();
             tokio::net::TcpListener::from_std(listener.listener)?
@@ -194,12 +203,20 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.max_buf_size(HEADER_BYTES).max_headers(HEADERS);
-    let connection = builder.serve_connection(stream, TowerToHyperService::new(app));
+    let (app, streams) = (TowerToHyperService::new(app), Streams::default());
+    let service = service_fn({
+        let streams = streams.clone();
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(streams.clone());
+            app.call(request)
+        }
+    });
+    let connection = builder.serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         _ = is_stopping.wait_for(|&is_stopping| is_stopping) => None,
-        () = tokio::time::sleep(CONNECTION_LIFETIME) => None,
+        () = lifetime(&streams) => None,
     };
     let ended = match ended {
         Some(ended) => Ok(ended),
@@ -210,5 +227,40 @@ async fn connection(
     };
     if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "a connection to the admin channel has ended with an error");
+    }
+}
+
+/// Returns when a connection is to end. A stream of events has a lifetime of its own, and its connection that of the stream.
+async fn lifetime(streams: &Streams) {
+    tokio::time::sleep(CONNECTION_LIFETIME).await;
+    while streams.are_there() {
+        tokio::time::sleep(CONNECTION_LIFETIME).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// By a clock that is moved by hand.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_with_a_stream_is_as_old_as_that() {
+        let start = Instant::now();
+        lifetime(&Streams::default()).await;
+        assert_eq!(start.elapsed(), CONNECTION_LIFETIME);
+        let streams = Streams::default();
+        let guard = streams.begin();
+        let ends = tokio::spawn({
+            let streams = streams.clone();
+            async move { lifetime(&streams).await }
+        });
+        let start = Instant::now();
+        tokio::time::sleep(CONNECTION_LIFETIME * 9 / 2).await; // sleep: by a clock that is moved by hand
+        assert!(!ends.is_finished());
+        drop(guard);
+        ends.await.expect("it ends");
+        assert_eq!(start.elapsed(), CONNECTION_LIFETIME * 5);
     }
 }

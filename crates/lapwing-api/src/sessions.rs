@@ -84,6 +84,7 @@ pub struct SubscriptionPage {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SessionQuery {
     /// Whether only sessions are wanted whose clients are connected, or only those whose clients are not. A page may then be
     /// shorter than `limit`, although there are more.
@@ -97,6 +98,7 @@ pub(crate) struct SessionQuery {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SubscriptionQuery {
     /// The `next` of the page before.
     after: Option<String>,

@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 const SECONDS_PER_DAY: u64 = 86_400;
+/// A hundred years in seconds: further ahead nothing ends that has an end.
+pub(crate) const CENTURY_S: u64 = 100 * 366 * SECONDS_PER_DAY;
 
 /// As RFC 3339 has it, in UTC: `2026-11-28T05:45:00Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {

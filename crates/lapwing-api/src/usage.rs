@@ -63,6 +63,7 @@ pub struct DiskUsage {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
     /// How many sessions are shown, from 0 to 100; 10 if absent.
     #[param(minimum = 0, maximum = 100)]

@@ -231,6 +231,8 @@ pub enum Event<'a> {
     Refused {
         /// The other end of the connection.
         peer: SocketAddr,
+        /// The client identifier; empty where the client sent none, or none that could be read.
+        client_id: &'a str,
         /// With what the client was told.
         reason_code: ReasonCode,
         /// Why.
@@ -258,6 +260,26 @@ pub enum Event<'a> {
         client: &'a Client,
         /// The filter.
         filter: TopicFilter<'a>,
+    },
+    /// A session has ended. One begins with each [`Connected`](Self::Connected) that goes on with none.
+    SessionEnded {
+        /// The client identifier, or the key that the authenticator gave.
+        session_key: &'a str,
+    },
+    /// Messages were dropped, since the queue of a session is full. Told a few times in a second at the most, however many
+    /// there are.
+    QueueFull {
+        /// The client identifier, or the key that the authenticator gave.
+        session_key: &'a str,
+        /// How many were dropped since this was told of the session last.
+        count: u64,
+    },
+    /// The broker has banned a client by itself, since it came again and again.
+    Banned {
+        /// The client identifier.
+        client_id: &'a str,
+        /// Why.
+        reason: &'a str,
     },
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use lapwing_api::{BindError, Listener, MetricSource, Options, Reload, Server, Token, Tokens};
+use lapwing_api::{BindError, EventStream, Listener, MetricSource, Options, Reload, Server, Token, Tokens};
 use lapwing_broker::{Ban, Broker};
 
 use crate::config::{Config, Durability};
@@ -75,6 +75,7 @@ impl Admin {
         metrics_public: bool,
         metrics: MetricSource,
         reload: Arc<dyn Reload>,
+        events: Arc<EventStream>,
     ) -> anyhow::Result<Server> {
         let local = self.listener.local();
         match &self.path {
@@ -96,6 +97,7 @@ impl Admin {
             metrics_public,
             data: self.directory,
             metrics: Some(metrics),
+            events,
             reload: Some(reload),
         };
         Server::start(self.listener, broker.control(), options).context("cannot start the admin channel")

@@ -5,6 +5,7 @@ mod fault;
 mod key;
 mod listener;
 pub(crate) mod reference;
+pub(crate) mod schema;
 pub(crate) mod variable;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,17 @@ pub(crate) struct Config {
     pub(crate) explain: Explain,
     /// What is logged.
     pub(crate) log: Log,
+    /// When the configuration is read anew.
+    pub(crate) reload: Reload,
+}
+
+/// When the configuration is read anew.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reload {
+    /// Whether the configuration file and the files of users, keys and rules are read anew by themselves, some seconds after
+    /// they have changed, as by `lapwing reload`. Certificates are in any case.
+    pub(crate) watch: bool,
 }
 
 /// The admin channel: health, metrics and an HTTP API.

@@ -11,6 +11,7 @@ mod prompt;
 mod reload;
 mod security;
 mod store;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ enum Command {
     Ban(command::admin::BanCommand),
     Retained(command::admin::RetainedCommand),
     Explain(command::admin::ExplainCommand),
+    Events(command::admin::EventsCommand),
     Reload(command::admin::ReloadCommand),
     Token(command::admin::TokenCommand),
     Passwd(command::passwd::Passwd),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Ban(ban) => ban.run(),
         Command::Retained(retained) => retained.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Events(events) => events.run(),
         Command::Reload(reload) => reload.run(),
         Command::Token(token) => token.run(),
         Command::Passwd(passwd) => passwd.run(),

@@ -25,6 +25,17 @@ fn stdout(output: &std::process::Output) -> String {
 }
 
 #[test]
+fn the_schema_is_what_the_sources_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/lapwing.schema.json");
+    let committed = std::fs::read_to_string(path).unwrap();
+    let generated = stdout(&run(&["config", "schema"]));
+    assert!(
+        committed == generated,
+        "docs/reference/lapwing.schema.json is stale: run `cargo xtask generate`"
+    );
+}
+
+#[test]
 fn the_reference_page_is_what_the_sources_say() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/configuration.md");
     let committed = std::fs::read_to_string(path).unwrap();

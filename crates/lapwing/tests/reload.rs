@@ -298,6 +298,24 @@ fn who_is_waiting_when_the_configuration_changes_has_to_come_again() {
 }
 
 #[test]
+fn files_that_are_watched_are_read_anew_by_themselves_and_what_is_wrong_is_said_once() {
+    let files = Files::new();
+    let (config, data) = (files.text("lapwing.toml"), files.text("data"));
+    let more = ["--set", "reload.watch=true", "--set", "admin.listen="];
+    let broker = Broker::start(&[&["--config", &*config, "--data", &*data], &more[..]].concat());
+    files.user("add", "carl");
+    broker.wait_for_line("reloaded: + user \"carl\"");
+    assert_eq!(user(&broker, "c", "carl").1, Some(ReasonCode::Success));
+    files.rules("[[rule]]\nallow = \"everything\"\n");
+    broker.wait_for_line("not reloaded, and nothing has changed");
+    files.configuration("debug", 1024);
+    files.rules("[[rule]]\nallow = \"pubsub\"\ntopics = \"open/#\"\n");
+    broker.wait_for_line("reloaded: log.level: \"info\" → \"debug\"");
+    let faults = broker.lines().iter().filter(|line| line.contains("not reloaded")).count();
+    assert_eq!(faults, 1);
+}
+
+#[test]
 fn sighup_reloads_and_says_so_in_the_log() {
     let files = Files::new();
     let broker = files.broker();

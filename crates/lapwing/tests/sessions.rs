@@ -145,7 +145,7 @@ fn the_commands_show_and_end_sessions() {
     );
     let usage = admin.printed(&["usage", "--top", "1"]);
     assert!(
-        usage.contains("memory of the process") && usage.contains("\naway ") && !usage.contains("here"),
+        usage.contains("memory of the process") && usage.contains("\naway ") && !usage.contains("\nhere "),
         "{usage}"
     );
     assert_eq!(admin.printed(&["session", "delete", "here"]), "");

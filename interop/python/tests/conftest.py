@@ -29,6 +29,7 @@ SUITES = {
     "paho-2.2": PAHO
     | {"test_jwt.py", "test_mosquitto_cli.py", "test_mosquitto_rules.py", "test_mosquitto_tls.py"},
     "asyncio": {"test_aiomqtt.py", "test_gmqtt.py"},
+    "schemathesis": {"test_admin_api.py", "test_configuration_schema.py"},
 }
 
 
@@ -39,6 +40,8 @@ def _suite() -> set[str]:
             sys.exit(f"LAPWING_REQUIREMENTS is {name!r}, but there are only: {', '.join(SUITES)}")
         return SUITES[name]
     installed = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
+    if "schemathesis" in installed:
+        return SUITES["schemathesis"]
     return SUITES["asyncio"] if "gmqtt" in installed else SUITES["paho-2.2"]
 
 

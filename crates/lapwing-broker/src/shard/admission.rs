@@ -9,6 +9,7 @@ use lapwing_proto::session::Instant;
 use super::disconnect::End;
 use super::timer::Timer;
 use super::{ConnectionId, Shard};
+use crate::hook::Event;
 use crate::origin::Origin;
 use crate::rate::Allowance;
 use crate::shared::{Quota, Seat, Turned};
@@ -176,6 +177,9 @@ impl Shard {
         let (window, ban) = (limits.flapping_window_s, limits.flapping_ban_s);
         let reason =
             format!("the client connected {count} times within {window} s, and is kept out for {ban} s");
+        if let Some(observer) = &self.shared.hooks.observer {
+            observer.observe(&Event::Banned { client_id, reason: &reason });
+        }
         Some((ReasonCode::ConnectionRateExceeded, reason))
     }
 }

@@ -513,7 +513,8 @@ impl Shard {
         }
         self.stat.clients_refused.count(reason_code);
         if let (Some(observer), Some(connection)) = (&self.shared.hooks.observer, self.connection(id)) {
-            observer.observe(&Event::Refused { peer: connection.origin.peer, reason_code, reason: fault });
+            let peer = connection.origin.peer;
+            observer.observe(&Event::Refused { peer, client_id, reason_code, reason: fault });
         }
         let Some(peer) = self.connection(id).map(|connection| connection.origin.peer) else { return };
         let reason = excerpt(fault).into_owned();

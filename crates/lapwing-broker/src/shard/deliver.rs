@@ -17,6 +17,7 @@ use super::trail::{self, Publication, Stamp};
 use super::{ConnectionId, DELIVERY_COST, RecordId, SessionId, SessionKey, Shard, Trace};
 use crate::excerpt::excerpt;
 use crate::explanation::{DeliveryState, Passage, Wait};
+use crate::hook::Event;
 use crate::limit::QueueOverflow;
 use crate::message::{Delivery, Message, StoredPlace};
 use crate::shared::{Details, Group, Recipients, Subscribed, Target};
@@ -422,6 +423,9 @@ impl Shard {
                 session.count_overflow();
                 if let Some(suppressed) = self.overflows.allow(self.now) {
                     let (count, session_key) = (session.take_overflow(), session.key.text());
+                    if let Some(observer) = &self.shared.hooks.observer {
+                        observer.observe(&Event::QueueFull { session_key, count });
+                    }
                     tracing::warn!(
                         session_key = &*excerpt(session_key),
                         count,

@@ -191,6 +191,9 @@ impl Shard {
             self.shared.registry.unbind(&session.key);
             self.shared.owners.change(session.owner.as_ref(), None);
             self.note_of(id, session.key.text(), Happening::SessionEnded);
+            if let Some(observer) = &self.shared.hooks.observer {
+                observer.observe(&Event::SessionEnded { session_key: session.key.text() });
+            }
             if session.is_refusing {
                 self.shared.full_queues.set(id, false);
             }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::config::{Config, reference};
+use crate::config::{Config, reference, schema};
 
 /// Look at the configuration.
 #[derive(Debug, Args)]
@@ -30,6 +30,8 @@ enum Command {
         /// Configuration file (TOML)
         file: PathBuf,
     },
+    /// Print what a configuration file can have, as JSON Schema for editors
+    Schema,
     /// Print the reference page
     #[command(hide = true)]
     Reference,
@@ -49,6 +51,7 @@ impl ConfigCommand {
                 Config::from_file(&file)?.check()?;
                 print(&format!("{} is fine\n", file.display()))
             }
+            Command::Schema => print(&schema::document()?),
             Command::Reference => print(&reference::page()?),
             Command::Openapi => print(&lapwing_api::document()?),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lapwing_api::Reload;
+use lapwing_api::{EventStream, Reload};
 use lapwing_auth::Security;
 use lapwing_broker::hook::Hooks;
 use lapwing_broker::{Address, Ban, Broker, ListenerConfig, StoreConfig};
@@ -17,6 +17,7 @@ use signal_hook::low_level::signal_name;
 use crate::admin::{self, Admin};
 use crate::config::{Config, Durability, variable};
 use crate::reload::{Reloader, Source};
+use crate::watch::Watch;
 use crate::{log, memory, security, store};
 
 /// Run the broker.
@@ -52,8 +53,10 @@ const CERTIFICATE_INTERVAL_S: u64 = 5;
 impl Serve {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = Source { file: self.config, settings: self.set };
+        let mut watch = Watch::new(source.file.as_deref());
         let config = source.load()?;
         memory::check(&config)?;
+        watch.add(&config);
         let log = log::start(&config.log);
         for sentence in variable::unknown() {
             tracing::warn!("{sentence}");
@@ -67,15 +70,18 @@ impl Serve {
         let listeners = listeners(&config, self.listen)?;
         let admin = admin::open(&config, data)?;
         let bans = admin.as_ref().map(Admin::bans).transpose()?.unwrap_or_default();
-        let broker = start(&config, listeners, bans, &security, store)?;
+        let events = Arc::new(EventStream::default());
+        let broker = start(&config, listeners, bans, &security, store, &events)?;
         announce(&broker, &config, &security);
         let metrics_public = config.admin.metrics_public;
         let metrics = security::metrics(&security);
+        let watch = config.reload.watch.then_some(watch);
         let reloader = Arc::new(Reloader::new(source, config, security, broker.control(), log));
-        let reload: Arc<dyn Reload> = Arc::<Reloader>::clone(&reloader);
-        let admin = admin.map(|admin| admin.start(&broker, metrics_public, metrics, reload)).transpose()?;
+        let reload = events.of_reload(reloader);
+        let start = |admin: Admin| admin.start(&broker, metrics_public, metrics, Arc::clone(&reload), events);
+        let admin = admin.map(start).transpose()?;
         tell_service_manager(ServiceState::Ready);
-        let signal = wait(&broker, signals, &*reloader)?;
+        let signal = wait(&broker, signals, &*reload, watch)?;
         tell_service_manager(ServiceState::Stopping);
         tracing::info!("shutting down on {}: clients are told", signal_name(signal).unwrap_or("a signal"));
         // First, so that nobody asks a broker that is stopping.
@@ -106,6 +112,7 @@ fn start(
     bans: Vec<Ban>,
     security: &Security,
     store: Option<StoreConfig>,
+    events: &Arc<EventStream>,
 ) -> anyhow::Result<Broker> {
     Ok(Broker::start(lapwing_broker::Config {
         listeners,
@@ -118,6 +125,7 @@ fn start(
         hooks: Hooks {
             authenticator: Arc::new(security.clone()),
             authorizer: Arc::new(security.clone()),
+            observer: Some(Arc::<EventStream>::clone(events)),
             ..Hooks::default()
         },
         memory: memory::budget(config),
@@ -166,8 +174,14 @@ fn tell_service_manager(state: ServiceState) {
     }
 }
 
-/// Returns when the broker is to stop: with the signal that says so. SIGHUP lets it read its configuration anew.
-fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::Result<i32> {
+/// Returns when the broker is to stop: with the signal that says so. SIGHUP lets it read its configuration anew, and so
+/// does a change of its files where they are watched.
+fn wait(
+    broker: &Broker,
+    mut signals: Signals,
+    reload: &dyn Reload,
+    mut watch: Option<Watch>,
+) -> anyhow::Result<i32> {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let mut is_stopping = false;
@@ -191,11 +205,19 @@ fn wait(broker: &Broker, mut signals: Signals, reload: &dyn Reload) -> anyhow::R
                 if second.is_multiple_of(CERTIFICATE_INTERVAL_S) {
                     control.refresh_certificates(false);
                 }
+                if watch.as_mut().is_some_and(Watch::look) {
+                    tracing::info!("the configuration or a file that it names has changed");
+                    drop(reload.reload());
+                }
             }
             Err(RecvTimeoutError::Timeout) => bail!("the broker has stopped by itself; the log says why"),
             Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
             // What is wrong is in the log.
-            Ok(SIGHUP) => drop(reload.reload()),
+            Ok(SIGHUP) => {
+                // Before: what changes meanwhile is not missed.
+                watch.iter_mut().for_each(Watch::note_read);
+                drop(reload.reload());
+            }
             Ok(signal) => return Ok(signal),
         }
     }

@@ -57,6 +57,7 @@ impl Observer for Log {
             Event::Unsubscribed { client, filter } => {
                 format!("{} unsubscribed {}", client.client_id, filter.as_str())
             }
+            Event::SessionEnded { .. } | Event::QueueFull { .. } | Event::Banned { .. } => return,
         };
         self.0.lock().unwrap().push(line);
     }
@@ -67,6 +68,54 @@ impl Log {
     fn expect(&self, lines: &[&str]) {
         assert_eq!(std::mem::take(&mut *self.0.lock().unwrap()), lines);
     }
+}
+
+/// Writes down what becomes of sessions, and who is kept out.
+#[derive(Default)]
+struct Ends(Log);
+
+impl Observer for Ends {
+    fn observe(&self, event: &Event<'_>) {
+        let line = match event {
+            Event::SessionEnded { session_key } => format!("{session_key} ended"),
+            Event::QueueFull { session_key, count } => format!("{session_key} full {count}"),
+            Event::Banned { client_id, reason } => format!("{client_id} banned: {reason}"),
+            Event::Refused { client_id, .. } => format!("{client_id} refused"),
+            _ => return,
+        };
+        self.0.0.lock().unwrap().push(line);
+    }
+}
+
+#[test]
+fn the_observer_is_told_of_ends_of_full_queues_and_of_bans() {
+    let ends = Arc::new(Ends::default());
+    let broker = Broker::with(|setup| {
+        setup.observer = Some(ends.clone());
+        setup.limits.queue_messages_maximum = 2;
+        setup.limits.flapping_connects_maximum = 3;
+    });
+    let away = broker.join(&lasting(V5, "away"));
+    away.subscribe("t", 1);
+    away.disconnect();
+    let publisher = broker.connect(V5, "p");
+    for _ in 0..3 {
+        publisher.publish("t", "x", 1);
+    }
+    ends.0.expect(&["away full 1"]);
+    publisher.disconnect();
+    ends.0.expect(&["p ended"]);
+    broker.connect(V5, "away").disconnect();
+    ends.0.expect(&["away ended", "away ended"]);
+    for _ in 0..3 {
+        broker.connect(V5, "flaps").disconnect();
+    }
+    broker.send_connect(&clean(V5, "flaps"));
+    let seconds = broker.world().shared.limits().flapping_window_s;
+    let told = std::mem::take(&mut *ends.0.0.lock().unwrap());
+    assert_eq!(told[..4], ["flaps ended", "flaps ended", "flaps ended", told[3].as_str()]);
+    assert!(told[3].starts_with(&format!("flaps banned: the client connected 4 times within {seconds} s")));
+    assert_eq!(told[4..], ["flaps refused"]);
 }
 
 fn observed() -> (Broker, Arc<Log>) {

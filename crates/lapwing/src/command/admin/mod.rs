@@ -2,6 +2,7 @@
 
 mod ban;
 mod client;
+mod events;
 mod explain;
 mod reload;
 mod retained;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 pub(crate) use self::ban::BanCommand;
 pub(crate) use self::client::ClientCommand;
+pub(crate) use self::events::EventsCommand;
 pub(crate) use self::explain::ExplainCommand;
 pub(crate) use self::reload::ReloadCommand;
 pub(crate) use self::retained::RetainedCommand;
