@@ -25,6 +25,7 @@ fn within_64_mib(settings: &[&str], attack: impl FnOnce(&Broker)) {
     broker.wait_for_line("memory is short");
 }
 
+// [attack: all-memory]
 #[test]
 fn packets_that_are_gathered_by_many() {
     within_64_mib(&[], |broker| {
@@ -43,6 +44,7 @@ fn packets_that_are_gathered_by_many() {
     });
 }
 
+// [attack: all-memory]
 #[test]
 fn messages_for_many_that_do_not_read() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
@@ -68,6 +70,7 @@ fn messages_for_many_that_do_not_read() {
     }
 }
 
+// [attack: all-memory]
 #[test]
 fn queues_of_many_that_are_away() {
     within_64_mib(&["store.durability=memory"], |broker| {
@@ -90,6 +93,7 @@ fn queues_of_many_that_are_away() {
     });
 }
 
+// [attack: all-memory]
 #[test]
 fn retained_messages_without_end() {
     within_64_mib(&["store.durability=memory"], |broker| {
@@ -104,6 +108,7 @@ fn retained_messages_without_end() {
     });
 }
 
+// [attack: all-memory]
 #[test]
 fn who_is_there_is_served_and_who_comes_is_told_why() {
     within_64_mib(&[], |broker| {
