@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lapwing_api::{Reload, Reloaded};
 use lapwing_auth::Security;
-use lapwing_broker::Control;
+use lapwing_broker::{Control, Renewed};
 
 use crate::config::{Config, Difference};
 use crate::log::LogHandle;
@@ -64,10 +64,14 @@ impl Reloader {
             security::announce(&self.security);
         }
         self.log.set(next.log.level);
-        self.control.set_limits(next.limits.clone(), &next.listener_limits())?;
+        let limits = self.control.set_limits(next.limits.clone(), &next.listener_limits());
         // Each listener's by themselves: what is wrong with one is in the log.
         self.control.refresh_certificates(true);
-        let renewed = self.control.rules_changed()?;
+        // From here on everything holds, for whoever comes.
+        let renewed = limits.and_then(|()| self.control.rules_changed()).unwrap_or_else(|error| {
+            tracing::warn!("reloaded, but not every client could be looked at: {error}");
+            Renewed::default()
+        });
         let mut changed: Vec<_> = live.into_iter().map(Difference::text).collect();
         if !changes.is_empty() {
             changed.extend(changes.to_string().lines().map(str::to_owned));

@@ -26,7 +26,7 @@ impl Watch {
 
     /// Of the files that the configuration names as well, before these are read.
     pub(crate) fn add(&mut self, config: &Config) {
-        let jwt = &config.authentication.jwt;
+        let (jwt, http) = (&config.authentication.jwt, &config.authentication.http);
         let named = [
             &jwt.key_file,
             &jwt.jwks_file,
@@ -34,8 +34,10 @@ impl Watch {
             &config.authentication.password.file,
             &config.permissions.file,
             &config.permissions.report_only,
+            &http.ca_file,
         ];
-        for file in named.into_iter().flatten() {
+        let secrets = http.header_files.values().map(|file| &file.0);
+        for file in named.into_iter().flatten().chain(secrets) {
             self.files.push(file.clone());
             let stamp = stamp(file);
             self.read.push(stamp);

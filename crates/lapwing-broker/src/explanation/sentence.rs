@@ -54,10 +54,10 @@ impl Passage {
                 "refused: the queue of a session that would have got it is full, and limits.queue_overflow is \"refuse\"; see which client does not keep up"
             }
             Self::NoRoomToRetain => {
-                "refused: there is no room for another retained message; delete some, or raise limits.retained_messages_maximum or retained_bytes_maximum"
+                "refused: there is no room for another retained message: delete some, or raise limits.retained_messages_maximum or retained_bytes_maximum; or memory was short (`lapwing status`)"
             }
             Self::PassedOnUnretained => {
-                "passed on and not retained: there is no room for another retained message; delete some, or raise limits.retained_messages_maximum or retained_bytes_maximum"
+                "passed on and not retained: there is no room for another retained message: delete some, or raise limits.retained_messages_maximum or retained_bytes_maximum; or memory was short (`lapwing status`)"
             }
         }
     }
@@ -130,7 +130,7 @@ impl Delivery {
             DeliveryState::Rejected => "sent, and the client answered that it does not take it",
             DeliveryState::Expired => "dropped: its expiry interval passed while it waited",
             DeliveryState::QueueFull => {
-                "dropped: the queue of the session is full; the client does not keep up, or has been away for too long (limits.queue_messages_maximum, queue_bytes_maximum)"
+                "dropped: the queue of the session is full: the client does not keep up, or has been away for too long (limits.queue_messages_maximum, queue_bytes_maximum), or memory was short"
             }
             DeliveryState::OutboxFull => {
                 "dropped: the client does not read as fast as it is sent to, and at QoS 0 nothing waits; subscribe with QoS 1"
