@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use broker::peer::{Peer, name, packet_id};
+use broker::peer::{Peer, name};
 use broker::{Broker, failure, lapwing, run};
 use lapwing_proto::packet::{Connect, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 
@@ -84,17 +84,6 @@ fn present(broker: &Broker, connect: &Connect<'_>) -> (Peer, Option<ReasonCode>)
     (peer, reason_code)
 }
 
-/// A QoS 1 message; what the broker says to it.
-fn publish(peer: &mut Peer, topic: &str) -> ReasonCode {
-    let mut publish = Publish::new(name(topic), b"x");
-    (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(packet_id(1)));
-    peer.send(&Packet::Publish(publish));
-    match peer.receive().expect("it answers").packet() {
-        Packet::PubAck(ack) => ack.reason_code,
-        packet => panic!("{packet:?}"),
-    }
-}
-
 #[test]
 fn a_user_is_let_in_with_its_password_and_nobody_else() {
     let files = Files::new();
@@ -157,15 +146,15 @@ fn a_client_may_do_what_the_rules_allow() {
     let broker = files.broker(&[]);
     broker.wait_for_line("what clients may do is said by 2 rules");
     let (mut anna, _) = present(&broker, &connect(V5, "a", "anna", "secret"));
-    assert_eq!(publish(&mut anna, "news"), ReasonCode::NoMatchingSubscribers);
-    assert_eq!(publish(&mut anna, "home/anna/door"), ReasonCode::NoMatchingSubscribers);
-    assert_eq!(publish(&mut anna, "home/bert/door"), ReasonCode::NotAuthorized);
+    assert_eq!(anna.publish_acknowledged("news"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(anna.publish_acknowledged("home/anna/door"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(anna.publish_acknowledged("home/bert/door"), ReasonCode::NotAuthorized);
     let granted =
         anna.subscribe(&["home/anna/#", "home/+/door", "#", "$share/g/home/anna/x"], QoS::AtMostOnce);
     let (ok, no) = (ReasonCode::Success, ReasonCode::NotAuthorized);
     assert_eq!(granted, [ok, no, no, ok]);
     let (mut nobody, _) = present(&broker, &Connect::new(V5, "anna"));
-    assert_eq!(publish(&mut nobody, "news"), no);
+    assert_eq!(nobody.publish_acknowledged("news"), no);
     assert_eq!(nobody.subscribe(&["home/anna/#"], QoS::AtMostOnce), [no]);
 }
 
@@ -178,7 +167,7 @@ fn a_name_that_nobody_proved_gives_no_rights() {
     let broker = files.broker(&[]);
     let (mut admin, reason_code) = present(&broker, &connect(V5, "a", "admin", "x"));
     assert_eq!(reason_code, Some(ReasonCode::Success));
-    assert_eq!(publish(&mut admin, "admin/x"), ReasonCode::NotAuthorized);
+    assert_eq!(admin.publish_acknowledged("admin/x"), ReasonCode::NotAuthorized);
 }
 
 /// CVE-2018-12550: an empty file of rules is no open door, nor is one that is not there.
@@ -193,7 +182,7 @@ fn no_rules_allow_nothing() {
         let broker = Broker::with_settings(&[&format!("permissions.file={}", files.text("acl.toml"))]);
         broker.wait_for_line("nobody may publish or subscribe to anything");
         let (mut peer, _) = present(&broker, &Connect::new(V5, "a"));
-        assert_eq!(publish(&mut peer, "a"), ReasonCode::NotAuthorized);
+        assert_eq!(peer.publish_acknowledged("a"), ReasonCode::NotAuthorized);
         assert_eq!(peer.subscribe(&["a"], QoS::AtMostOnce), [ReasonCode::NotAuthorized]);
     }
 }
@@ -205,9 +194,9 @@ fn rules_that_are_not_in_force_are_heard_of() {
     files.write("new.toml", "[[rule]]\nallow = 'publish'\ntopics = 'b'\n");
     let broker = files.broker(&[&format!("permissions.report_only={}", files.text("new.toml"))]);
     let (mut peer, _) = present(&broker, &Connect::new(V5, "c"));
-    assert_eq!(publish(&mut peer, "a"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(peer.publish_acknowledged("a"), ReasonCode::NoMatchingSubscribers);
     broker.wait_for_line("would deny what those in force do not: no rule allows it");
-    assert_eq!(publish(&mut peer, "b"), ReasonCode::NotAuthorized);
+    assert_eq!(peer.publish_acknowledged("b"), ReasonCode::NotAuthorized);
     broker.wait_for_line("would allow what those in force do not: new.toml line 2: allow publish b");
 }
 
@@ -368,8 +357,8 @@ fn rules_of_mosquitto_are_brought_along_or_used_as_they_are() {
         let (mut anna, _) = present(broker, &connect(V5, "x", "anna", "secret"));
         let (ok, no) = (ReasonCode::Success, ReasonCode::NotAuthorized);
         assert_eq!(anna.subscribe(&["#"], QoS::AtMostOnce), [ok], "each message is checked");
-        assert_eq!(publish(&mut anna, "a/secret"), no);
-        assert_eq!(publish(&mut anna, "c/y"), no);
+        assert_eq!(anna.publish_acknowledged("a/secret"), no);
+        assert_eq!(anna.publish_acknowledged("c/y"), no);
         anna.send(&Packet::Publish(Publish::new(name("c/x"), b"not received")));
         anna.send(&Packet::Publish(Publish::new(name("a/b"), b"received")));
         match anna.receive().expect("a message").packet() {
@@ -394,8 +383,8 @@ fn a_token_lets_in_whom_it_names_until_it_ends() {
     broker.wait_for_line("clients with a JSON Web Token of any issuer, of any audience, are let in");
     let (mut anna, reason_code) = present(&broker, &connect(V5, "a", "whatever", TOKEN));
     assert_eq!(reason_code, Some(ReasonCode::Success));
-    assert_eq!(publish(&mut anna, "home/anna/x"), ReasonCode::NoMatchingSubscribers);
-    assert_eq!(publish(&mut anna, "home/whatever/x"), ReasonCode::NotAuthorized);
+    assert_eq!(anna.publish_acknowledged("home/anna/x"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(anna.publish_acknowledged("home/whatever/x"), ReasonCode::NotAuthorized);
     for wrong in [EXPIRED, &TOKEN.replacen('.', ".e", 1), "secret"] {
         let (_, reason_code) = present(&broker, &connect(V311, "b", "anna", wrong));
         assert_eq!(reason_code, Some(ReasonCode::BadUserNameOrPassword), "{wrong}");

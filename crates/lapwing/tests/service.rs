@@ -5,10 +5,10 @@ mod broker;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use broker::peer::{Peer, name, packet_id};
+use broker::peer::Peer;
 use broker::service::{Reply, Service};
 use broker::{Broker, SOON, lapwing};
-use lapwing_proto::packet::{Connect, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
+use lapwing_proto::packet::{Connect, Packet, ProtocolVersion, QoS, ReasonCode};
 use serde_json::{Value, json};
 
 const V5: ProtocolVersion = ProtocolVersion::V5;
@@ -34,17 +34,6 @@ fn present(broker: &Broker, connect: &Connect<'_>) -> (Peer, Option<ReasonCode>)
     let mut peer = Peer::raw(broker);
     let reason_code = peer.present(connect);
     (peer, reason_code)
-}
-
-/// A QoS 1 message; what the broker says to it.
-fn publish(peer: &mut Peer, topic: &str) -> ReasonCode {
-    let mut publish = Publish::new(name(topic), b"x");
-    (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(packet_id(1)));
-    peer.send(&Packet::Publish(publish));
-    match peer.receive().expect("it answers").packet() {
-        Packet::PubAck(ack) => ack.reason_code,
-        packet => panic!("{packet:?}"),
-    }
 }
 
 /// A folder with a file of one user, `anna`, and one of rules.
@@ -105,8 +94,8 @@ fn it_says_who_is_let_in_and_what_they_may_do() {
 
     let (mut door, reason_code) = present(&broker, &connect("door", Some("carl"), Some("hunter2")));
     assert_eq!(reason_code, OK);
-    assert_eq!(publish(&mut door, "door/north/carl"), ReasonCode::NoMatchingSubscribers);
-    assert_eq!(publish(&mut door, "door/south/carl"), ReasonCode::NotAuthorized);
+    assert_eq!(door.publish_acknowledged("door/north/carl"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(door.publish_acknowledged("door/south/carl"), ReasonCode::NotAuthorized);
     let question = service.next();
     assert!(question.head.contains("authorization: bearer swordfish\r\n"), "{}", question.head);
     let listener = broker.address().to_string();
@@ -118,8 +107,8 @@ fn it_says_who_is_let_in_and_what_they_may_do() {
     // Who has permissions of its own has no others, whatever the user name that it came with.
     let (mut bert, reason_code) = present(&broker, &connect("own", Some("whoever"), Some("own rules")));
     assert_eq!(reason_code, OK);
-    assert_eq!(publish(&mut bert, "own/bert"), ReasonCode::NoMatchingSubscribers);
-    assert_eq!(publish(&mut bert, "own/whoever"), ReasonCode::NotAuthorized);
+    assert_eq!(bert.publish_acknowledged("own/bert"), ReasonCode::NoMatchingSubscribers);
+    assert_eq!(bert.publish_acknowledged("own/whoever"), ReasonCode::NotAuthorized);
     assert_eq!(bert.subscribe(&["own/#"], QoS::AtMostOnce), [ReasonCode::NotAuthorized]);
 
     let (_, reason_code) = present(&broker, &connect("door", Some("carl"), Some("guess")));

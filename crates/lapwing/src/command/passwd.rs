@@ -212,6 +212,12 @@ fn list(file: &Path) -> anyhow::Result<()> {
 }
 
 fn import(from: &Path, file: &Path) -> anyhow::Result<()> {
+    let count = import_users(from, file)?;
+    print(&format!("{count} users were added: {}\n", file.display()))
+}
+
+/// Adds the users of a password file of Mosquitto to a file of users, all or none; how many there are.
+pub(super) fn import_users(from: &Path, file: &Path) -> anyhow::Result<usize> {
     let text = std::fs::read_to_string(from).with_context(|| format!("cannot read {}", from.display()))?;
     let imported = read_mosquitto(from, &text)?;
     let mut users = UserFile::open(file)?;
@@ -222,7 +228,7 @@ fn import(from: &Path, file: &Path) -> anyhow::Result<()> {
         users.set_password(name, hash, None);
     }
     users.save()?;
-    print(&format!("{} users were added: {}\n", imported.len(), file.display()))
+    Ok(imported.len())
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

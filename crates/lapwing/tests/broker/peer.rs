@@ -198,6 +198,17 @@ impl Peer {
         self.send(&Packet::Publish(Publish::new(name(topic), payload)));
     }
 
+    /// Publishes at QoS 1; what the broker says to it.
+    pub(crate) fn publish_acknowledged(&mut self, topic: &str) -> ReasonCode {
+        let mut publish = Publish::new(name(topic), b"x");
+        (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(PacketId::FIRST));
+        self.send(&Packet::Publish(publish));
+        match self.receive().expect("it answers").packet() {
+            Packet::PubAck(ack) => ack.reason_code,
+            packet => panic!("{packet:?}"),
+        }
+    }
+
     /// Sends a PINGREQ and waits until it is answered: all that was sent before has been handled.
     pub(crate) fn ping(&mut self) {
         self.send(&Packet::PingReq);

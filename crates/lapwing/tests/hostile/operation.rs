@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use lapwing_proto::packet::{Auth, Connect, Packet, QoS, ReasonCode};
 
-use super::broker::peer::{Peer, name, packet_id};
+use super::broker::peer::Peer;
 use super::broker::{Broker, SOON, lapwing};
 use super::{V5, V311, attack_on};
 
@@ -18,16 +18,6 @@ pub(super) fn add_user(file: &str, user: &str, password: &str) {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
     child.stdin.take().expect("it is a pipe").write_all(password.as_bytes()).expect("it reads");
     assert!(child.wait().expect("it ends").success());
-}
-
-fn publish(peer: &mut Peer, topic: &str) -> ReasonCode {
-    let mut publish = lapwing_proto::packet::Publish::new(name(topic), b"x");
-    (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(packet_id(1)));
-    peer.send(&Packet::Publish(publish));
-    match peer.receive().expect("it answers").packet() {
-        Packet::PubAck(ack) => ack.reason_code,
-        packet => panic!("{packet:?}"),
-    }
 }
 
 /// CVE-2017-7652: a reload for which no descriptor is left must not open what the rules close.
@@ -64,20 +54,20 @@ fn a_reload_without_a_descriptor_keeps_the_rules() {
         };
         write("allow = 'publish'\ntopics = 'closed'\n");
         reload("not reloaded, and nothing has changed");
-        assert_eq!(publish(&mut early, "open"), ReasonCode::NoMatchingSubscribers);
-        assert_eq!(publish(&mut early, "closed"), ReasonCode::NotAuthorized);
+        assert_eq!(early.publish_acknowledged("open"), ReasonCode::NoMatchingSubscribers);
+        assert_eq!(early.publish_acknowledged("closed"), ReasonCode::NotAuthorized);
         // Others go, and there are descriptors again.
         for peer in &mut connected {
             peer.finish();
             peer.wait_for_close();
         }
         reload("reloaded");
-        assert_eq!(publish(&mut early, "open"), ReasonCode::NotAuthorized);
-        assert_eq!(publish(&mut early, "closed"), ReasonCode::NoMatchingSubscribers);
+        assert_eq!(early.publish_acknowledged("open"), ReasonCode::NotAuthorized);
+        assert_eq!(early.publish_acknowledged("closed"), ReasonCode::NoMatchingSubscribers);
         // A file that is wrong changes nothing either.
         write("allow = 'all'\ntopics = '#'\n");
         reload("acl.toml line 5");
-        assert_eq!(publish(&mut early, "open"), ReasonCode::NotAuthorized);
+        assert_eq!(early.publish_acknowledged("open"), ReasonCode::NotAuthorized);
     });
 }
 
@@ -182,7 +172,7 @@ fn nothing_in_the_data_directory_can_be_read_by_others() {
     connect.properties.session_expiry_interval = Some(1000);
     let mut peer = Peer::connect_with(&broker, &connect);
     peer.subscribe(&["a"], QoS::AtLeastOnce);
-    publish(&mut peer, "a");
+    peer.publish_acknowledged("a");
     let mut folders = vec![data];
     let mut files = 0;
     while let Some(folder) = folders.pop() {

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use lapwing_auth::password::{UserFile, read_mosquitto};
 
 use self::mosquitto::Translation;
+use super::passwd::import_users;
 use crate::config::Config;
 
 /// Bring the configuration of another broker along.
@@ -86,17 +86,6 @@ impl Mosquitto {
         }
         Ok(())
     }
-}
-
-fn import_users(from: &Path, to: &Path) -> anyhow::Result<usize> {
-    let text = std::fs::read_to_string(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let imported = read_mosquitto(from, &text)?;
-    let mut users = UserFile::open(to)?;
-    for (name, hash) in &imported {
-        users.set_password(name, hash, None);
-    }
-    users.save()?;
-    Ok(imported.len())
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
